@@ -1,0 +1,1 @@
+//! Scores between the units of a feature grid and attention over its quadrants.

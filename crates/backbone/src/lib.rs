@@ -1,0 +1,1 @@
+//! Convolutional backbones that turn a photograph into feature grids.

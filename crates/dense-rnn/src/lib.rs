@@ -1,0 +1,1 @@
+//! Recurrent networks over the directed graphs of a feature grid.

@@ -1,0 +1,1 @@
+//! Sweeps, cells and records: the types that separate processes share.

@@ -1,0 +1,1 @@
+//! Scene-parsing datasets as they are on disk, and a synthetic one.

@@ -1,0 +1,1 @@
+//! Confusion matrices, segmentation metrics and paired statistics.

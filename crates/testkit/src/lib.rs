@@ -1,0 +1,1 @@
+//! Seeded values, closeness and gradient checks for tests.

@@ -1,0 +1,2 @@
+//! The commands a person types: `cargo xtask <command>`.
+fn main() {}
