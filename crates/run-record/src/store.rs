@@ -1,0 +1,129 @@
+//! Records on disk: one JSON line in one file, written once and whole.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use crate::{Error, RECORD_VERSION, Record, Result};
+
+impl Record {
+    /// Writes the record into `dir` as `<stem>.json` and returns that path.
+    ///
+    /// The line goes to a hidden file beside it, is flushed to the disk and only then given its
+    /// name, so a file of that name is always whole.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RecordExists`] where there is one already, [`Error::Record`] for a record that
+    /// could not be read back (a number that is not finite), [`Error::Io`] from the disk.
+    pub fn write_atomically(&self, dir: impl AsRef<Path>) -> Result<PathBuf> {
+        let dir = dir.as_ref();
+        let stem = self.cell.file_stem();
+        let path = dir.join(format!("{stem}.json"));
+        let line = self.to_line(&path)?;
+        let temporary = dir.join(format!(".{stem}.{}.tmp", std::process::id()));
+        let written = write_synced(&temporary, line.as_bytes())
+            .map_err(|source| Error::Io { file: temporary.clone(), source })
+            .and_then(|()| give_name(&temporary, &path));
+        // Of the failures, only the first is of interest.
+        let _ = fs::remove_file(&temporary);
+        written?;
+        // So that the name survives a power cut; not every system can sync a folder.
+        let _ = File::open(dir).and_then(|dir| dir.sync_all());
+        Ok(path)
+    }
+
+    /// Reads one record.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read, is damaged, is of another version, or was edited.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes = fs::read(path).map_err(|source| Error::Io { file: path.to_owned(), source })?;
+        Self::from_bytes(&bytes).map_err(|problem| Error::Record { file: path.to_owned(), problem })
+    }
+
+    /// Reads every `.json` file of a folder, sorted by file name; hidden files are passed over.
+    ///
+    /// # Errors
+    ///
+    /// A folder that cannot be read, and the first file that [`Record::read`] refuses.
+    pub fn read_dir(dir: impl AsRef<Path>) -> Result<Vec<Self>> {
+        let dir = dir.as_ref();
+        let failed = |source| Error::Io { file: dir.to_owned(), source };
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(dir).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
+            if name.ends_with(".json") && !name.starts_with('.') {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        paths.iter().map(Self::read).collect()
+    }
+
+    fn to_line(&self, path: &Path) -> Result<String> {
+        let refuse = |problem: String| Error::Record { file: path.to_owned(), problem };
+        let mut line = serde_json::to_string(self)
+            .map_err(|error| refuse(format!("the record cannot be written: {error}")))?;
+        line.push('\n');
+        // JSON has no NaN: it would be written as `null` and the cell lost on the next start.
+        match Self::from_bytes(line.as_bytes()) {
+            Ok(same) if same == *self => Ok(line),
+            Ok(_) => Err(refuse("the record would read differently once written".to_owned())),
+            Err(problem) => Err(refuse(format!(
+                "the record could not be read back (a number that is not finite?): {problem}"
+            ))),
+        }
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+        #[derive(serde::Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        let damaged = |error: serde_json::Error| {
+            format!("not a whole record ({error}); delete the file to run its cell again")
+        };
+        // The version first: a record of another version has other fields.
+        let Version { version } = serde_json::from_slice(bytes).map_err(damaged)?;
+        if version != RECORD_VERSION {
+            return Err(format!(
+                "a record of version {version}, but this program reads version {RECORD_VERSION}; \
+                 use another output folder"
+            ));
+        }
+        let record: Self = serde_json::from_slice(bytes).map_err(damaged)?;
+        let hash = record.cell.hash();
+        if record.cell_hash != hash {
+            return Err(format!(
+                "the cell's hash is given as {}, but its configuration and seed make {hash}; the \
+                 record was edited: delete the file to run its cell again",
+                record.cell_hash
+            ));
+        }
+        Ok(record)
+    }
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Gives the finished file its name unless that is taken.
+fn give_name(temporary: &Path, path: &Path) -> Result<()> {
+    let exists = || Error::RecordExists { file: path.to_owned() };
+    // A rename would replace an existing file; a link does not.
+    match fs::hard_link(temporary, path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(exists()),
+        // Some file systems have no links.
+        Err(_) if path.exists() => Err(exists()),
+        Err(_) => fs::rename(temporary, path)
+            .map_err(|source| Error::Io { file: path.to_owned(), source }),
+    }
+}
