@@ -1,1 +1,32 @@
 //! Confusion matrices, segmentation metrics and paired statistics.
+//!
+//! Labels and predictions are slices of class indices, a byte a pixel; [`IGNORE`] among the labels
+//! is not counted. Counts are `u64` over a whole split, and every score is computed from the counts
+//! in `f64`, summed in class order.
+//!
+//! ```
+//! use seg_metrics::{AbsentClass, ConfusionMatrix, IGNORE, Protocol};
+//!
+//! let mut matrix = ConfusionMatrix::new(3);
+//! matrix.add(&[0, 0, 1, 1, IGNORE], &[0, 1, 1, 1, 0])?;
+//! assert_eq!(matrix.pixel_accuracy(), Some(0.75));
+//! // Class 2 is absent: two official answers to the same matrix.
+//! let (zero, skip) = (matrix.miou(AbsentClass::Zero), matrix.miou(AbsentClass::Skip));
+//! assert_eq!(zero, Some((1.0 / 2.0 + 2.0 / 3.0 + 0.0) / 3.0));
+//! assert_eq!(skip, Some((1.0 / 2.0 + 2.0 / 3.0) / 2.0));
+//! assert_eq!(Protocol::Camvid.headline_miou(&matrix), skip);
+//! # Ok::<(), seg_metrics::Error>(())
+//! ```
+//!
+//! Not here: tensors, and files of any kind.
+
+mod confusion;
+mod error;
+mod protocol;
+mod scores;
+pub mod stats;
+
+pub use confusion::{ConfusionMatrix, IGNORE};
+pub use error::{Error, Result};
+pub use protocol::Protocol;
+pub use scores::AbsentClass;
