@@ -1,1 +1,28 @@
-//! Scores between the units of a feature grid and attention over its quadrants.
+//! Attention between the units of a feature grid: which of the units seen so far matter here.
+//!
+//! A *unit* is one cell `(i, j)` of an `h × w` grid. Seen from one of the four corner-to-corner
+//! [`Direction`]s, the units before `(i, j)` are those of the closed quadrant between the corner
+//! and `(i, j)`, without `(i, j)` itself. Attention gives every unit `v` a softmax over its
+//! quadrant, `a(v, ·) = softmax z(v, ·)`, and returns `Σ a(v, u) value(u)`.
+//!
+//! - [`Score`] says how `z(v, u)` comes from a query of `v` and a key of `u`;
+//! - [`quadrant_attention`] is the whole thing at once, for queries, keys and values that are known
+//!   beforehand (the control without recurrence);
+//! - [`kernel`] is the same for one unit at a time, for scans in which keys and values of later
+//!   units depend on earlier results. Weights are recomputed in the backward pass: memory is
+//!   O(units), never O(units²).
+//!
+//! Letters: `n` batch, `h w` grid, `d` values' channels, `a` keys' channels, 4 directions.
+//!
+//! Not here: the recurrence itself (see `dense-rnn`) and anything with parameters.
+
+mod error;
+pub mod kernel;
+mod quadrant;
+mod quadrant_attention;
+mod score;
+
+pub use error::{Error, Result};
+pub use quadrant::{Direction, join_directions, predecessors_dense, take_direction};
+pub use quadrant_attention::quadrant_attention;
+pub use score::Score;

@@ -1,1 +1,46 @@
 //! Recurrent networks over the directed graphs of a feature grid.
+//!
+//! A feature grid has cycles as an undirected graph, so it is replaced by four directed acyclic
+//! ones, one per corner-to-corner [`Direction`]. [`Graph`] says which units precede one, and
+//! [`scan`] runs `h(v) = φ(U x(v) + b + W hhat(v))` along it, where [`Aggregation`] makes `hhat`
+//! from the hidden states of the predecessors. [`DenseRnn`] is the layer: input product, four
+//! directions, output product, as in the table of equations of this crate's README.
+//!
+//! ```
+//! use candle_core::{Device, Tensor};
+//! use dense_rnn::{Activation, Aggregation, Graph, Scan, scan};
+//!
+//! // One image of 1×3 units, four directions, one channel; U x + b is 1 everywhere, W is 1/2.
+//! let input = Tensor::ones((1, 1, 3, 4, 1), candle_core::DType::F64, &Device::Cpu)?;
+//! let weights = Tensor::full(0.5f64, (4, 1, 1), &Device::Cpu)?;
+//! let mean = Scan {
+//!     graph: Graph::Dense,
+//!     aggregation: Aggregation::Mean,
+//!     activation: Activation::Relu,
+//! };
+//! let hidden = scan(&input, &weights, None, &mean)?;
+//! // Eastward: 1, then 1 + 1/2 · 1, then 1 + 1/2 · mean(1, 1.5).
+//! let eastward = hidden.narrow(3, 0, 1)?.flatten_all()?.to_vec1::<f64>()?;
+//! assert_eq!(eastward, [1.0, 1.5, 1.625]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Letters: `n` batch, `h w` grid, `c` channels of the features, `d` hidden channels, `a` channels
+//! of keys and queries.
+//!
+//! Not here: images, datasets, training; the scores of attention themselves (see `attention`).
+
+mod activation;
+mod config;
+mod error;
+mod graph;
+mod layer;
+mod scan;
+
+pub use activation::Activation;
+pub use attention::{Direction, Score};
+pub use config::{Cell, DenseRnnConfig};
+pub use error::{Error, Result};
+pub use graph::Graph;
+pub use layer::DenseRnn;
+pub use scan::{Aggregation, Scan, scan};

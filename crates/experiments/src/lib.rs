@@ -1,1 +1,23 @@
-//! Trains, evaluates and compares scene parsers.
+//! Trains, evaluates and compares scene parsers: the arms of an ablation side by side.
+//!
+//! The way of one cell (an arm with a seed): [`config`] says what it is, [`data`] holds its images
+//! or the frozen backbone's features, [`parser`] is the network, [`train`] fits it, [`evaluate`]
+//! scores it, and [`reproduce`] does so for every cell of a sweep and writes a record for each.
+//! [`table`] and [`report`] are derived from records alone.
+//!
+//! Not here: numeric kernels (see `grid-ops`, `attention`, `dense-rnn`).
+
+pub mod config;
+pub mod data;
+pub mod evaluate;
+pub mod interrupt;
+pub mod optimizer;
+pub mod parameters;
+pub mod parser;
+pub mod pictures;
+pub mod progress;
+pub mod provenance;
+pub mod report;
+pub mod reproduce;
+pub mod table;
+pub mod train;

@@ -1,0 +1,92 @@
+//! What a layer is made of.
+
+use attention::Score;
+
+use crate::{Activation, Aggregation, Error, Graph, Result};
+
+/// Hyper-parameters of a [`crate::DenseRnn`]; [`build`](Self::build) is the only way to make one.
+///
+/// Reconstruction: the paper's hidden sizes were not at hand.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DenseRnnConfig {
+    /// Channels of the hidden state of each direction. Default: 64.
+    pub hidden_channels: usize,
+    /// Channels of queries and keys, where the cell attends. Default: 32.
+    pub attention_channels: usize,
+    /// The non-linearity of the hidden state. Default: ReLU.
+    pub activation: Activation,
+    /// What a unit gets from the others.
+    pub cell: Cell,
+}
+
+impl Default for DenseRnnConfig {
+    fn default() -> Self {
+        Self {
+            hidden_channels: 64,
+            attention_channels: 32,
+            activation: Activation::Relu,
+            cell: Cell::None,
+        }
+    }
+}
+
+/// What a unit gets from the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Cell {
+    /// There is no context module at all: the baseline.
+    None,
+    /// Nothing (`W = 0`): the module's parameters without its context, the control for both.
+    Pointwise,
+    /// The recurrence over a graph.
+    Scan {
+        /// Which units precede one.
+        graph: Graph,
+        /// How their hidden states are put together.
+        aggregation: Aggregation,
+    },
+    /// Attention over the quadrants with keys and values from the features instead of the hidden
+    /// states: no recurrence.
+    QuadrantAttention {
+        /// How pairs are scored.
+        #[serde(default)]
+        score: Score,
+    },
+}
+
+impl Cell {
+    /// The score, if the cell attends.
+    pub fn score(self) -> Option<Score> {
+        match self {
+            Self::Scan { aggregation: Aggregation::Attention(score), .. }
+            | Self::QuadrantAttention { score } => Some(score),
+            _ => None,
+        }
+    }
+}
+
+impl DenseRnnConfig {
+    /// Checks the values.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] naming the field.
+    pub fn check(&self) -> Result<()> {
+        let refuse = |field, value: String, reason| Err(Error::Config { field, value, reason });
+        if !(1..=4096).contains(&self.hidden_channels) {
+            let reason = "must be between 1 and 4096";
+            return refuse("hidden_channels", self.hidden_channels.to_string(), reason);
+        }
+        if self.cell.score().is_some() && !(1..=4096).contains(&self.attention_channels) {
+            let reason = "must be between 1 and 4096";
+            return refuse("attention_channels", self.attention_channels.to_string(), reason);
+        }
+        if let Cell::Scan { graph: Graph::Dense, aggregation: Aggregation::Sum } = self.cell {
+            let reason = "a sum over the dense graph explodes under a free recurrent weight; \
+                          use \"mean\", or a graph of neighbours";
+            return refuse("cell.aggregation", "\"sum\"".into(), reason);
+        }
+        Ok(())
+    }
+}

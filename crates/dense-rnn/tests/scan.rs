@@ -1,0 +1,274 @@
+//! The scan against its naive twin, its gradients, its invariants and its errors.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod twin;
+
+use candle_core::{DType, Device, Tensor};
+use dense_rnn::{Activation, Aggregation, Direction, Graph, Scan, Score, scan};
+use proptest::prelude::*;
+use testkit::{assert_close, tensor, var};
+
+const GRAPHS: [Graph; 3] = [Graph::Dag4, Graph::Dag8, Graph::Dense];
+const AGGREGATIONS: [Aggregation; 4] = [
+    Aggregation::Sum,
+    Aggregation::Mean,
+    Aggregation::Attention(Score::TanhAdditive),
+    Aggregation::Attention(Score::ScaledDot),
+];
+
+fn modes() -> impl Iterator<Item = Scan> {
+    let activations = [Activation::Relu, Activation::Tanh];
+    GRAPHS.into_iter().flat_map(move |graph| {
+        AGGREGATIONS.into_iter().flat_map(move |aggregation| {
+            activations.map(|activation| Scan { graph, aggregation, activation })
+        })
+    })
+}
+
+fn keys(mode: &Scan, a: usize) -> usize {
+    if matches!(mode.aggregation, Aggregation::Attention(_)) { a } else { 0 }
+}
+
+fn has_vector(mode: &Scan) -> bool {
+    mode.aggregation == Aggregation::Attention(Score::TanhAdditive)
+}
+
+fn flat(t: &Tensor) -> Vec<f64> {
+    t.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// Input, weights and vector of a problem; the weights small enough for sums to stay finite.
+fn problem(seed: u64, n: usize, s: twin::Sizes) -> [Tensor; 3] {
+    let e = s.d + s.a;
+    let input = tensor(seed, &[n, s.h, s.w, 4, e]);
+    let weights = (tensor(seed + 1, &[4, e, s.d]) * (1.0 / s.d as f64)).unwrap();
+    [input, weights, tensor(seed + 2, &[4, s.a.max(1)])]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn equals_the_twin(
+        (n, h, w) in (1usize..3, 1usize..6, 1usize..6),
+        (d, a) in (1usize..20, 1usize..19),
+        seed in 0u64..1 << 32,
+    ) {
+        for mode in modes() {
+            let sizes = twin::Sizes { h, w, d, a: keys(&mode, a) };
+            let e = d + sizes.a;
+            let [input, weights, vector] = problem(seed, n, sizes);
+            let got = scan(&input, &weights, has_vector(&mode).then_some(&vector), &mode).unwrap();
+            for image in 0..n {
+                for direction in Direction::ALL {
+                    let k = direction as usize;
+                    let of = |t: &Tensor| flat(&t.get(image).unwrap().narrow(2, k, 1).unwrap());
+                    let (expected, _) = twin::scan(
+                        sizes,
+                        direction,
+                        &mode,
+                        &of(&input),
+                        &flat(&weights.get(k).unwrap()),
+                        &flat(&vector.get(k).unwrap()),
+                    );
+                    prop_assert_eq!(of(&input).len(), h * w * e);
+                    assert_close(&of(&got), &expected, 1e-9);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_match_central_differences() {
+    for mode in modes() {
+        for (h, w) in [(3, 4), (1, 3), (4, 1), (1, 1)] {
+            let (d, a) = (3, keys(&mode, 2));
+            let input = var(11, &[2, h, w, 4, d + a]);
+            let weights = var(12, &[4, d + a, d]);
+            let vector = var(13, &[4, a.max(1)]);
+            let mut inputs = vec![&input, &weights];
+            if has_vector(&mode) {
+                inputs.push(&vector);
+            }
+            testkit::check_gradients(&inputs, || {
+                let vector = has_vector(&mode).then_some(vector.as_tensor());
+                Ok(scan(&input, &weights, vector, &mode)?)
+            })
+            .unwrap_or_else(|error| panic!("{mode:?} {h}×{w}: {error:#}"));
+        }
+    }
+}
+
+#[test]
+fn large_scores_take_the_direct_path_and_keep_their_gradient() {
+    let mode = Scan {
+        graph: Graph::Dense,
+        aggregation: Aggregation::Attention(Score::TanhAdditive),
+        activation: Activation::Tanh,
+    };
+    // Queries near 200: e^{2q} e^{2k} would overflow in f64 from about 355.
+    let input = var(21, &[1, 2, 3, 4, 4]);
+    let weights = var(22, &[4, 4, 2]);
+    let vector = var(23, &[4, 2]);
+    let scaled = || -> candle_core::Result<Tensor> {
+        let own = input.narrow(4, 0, 2)?;
+        let query = (input.narrow(4, 2, 2)? + 200.0)?;
+        Tensor::cat(&[own, query], 4)
+    };
+    let keys = || -> candle_core::Result<Tensor> {
+        let value = weights.narrow(1, 0, 2)?;
+        let key = (weights.narrow(1, 2, 2)? * 300.0)?;
+        Tensor::cat(&[value, key], 1)
+    };
+    let sizes = twin::Sizes { h: 2, w: 3, d: 2, a: 2 };
+    let got = scan(&scaled().unwrap(), &keys().unwrap(), Some(&vector), &mode).unwrap();
+    let of = |t: &Tensor| flat(&t.get(0).unwrap().narrow(2, 0, 1).unwrap());
+    let (expected, _) = twin::scan(
+        sizes,
+        Direction::SouthEast,
+        &mode,
+        &of(&scaled().unwrap()),
+        &flat(&keys().unwrap().get(0).unwrap()),
+        &flat(&vector.get(0).unwrap()),
+    );
+    assert_close(&of(&got), &expected, 1e-9);
+    testkit::check_gradients(&[&input, &vector], || {
+        Ok(scan(&scaled()?, &weights.as_tensor().clone(), Some(&vector), &mode)?)
+    })
+    .unwrap();
+}
+
+#[test]
+fn flipping_the_image_permutes_the_directions() {
+    for mode in modes() {
+        let (h, w, d, a) = (3, 4, 5, keys(&mode, 3));
+        let sizes = twin::Sizes { h, w, d, a };
+        let [input, weights, vector] = problem(31, 1, sizes);
+        let vector = has_vector(&mode).then_some(vector);
+        let swap = |t: &Tensor, dim: usize| {
+            // Columns flipped: south-east and south-west change places, as do the northern two.
+            let order = Tensor::new(&[1u32, 0, 3, 2], &Device::Cpu).unwrap();
+            t.contiguous().unwrap().index_select(&order, dim).unwrap()
+        };
+        let flip = |t: &Tensor| {
+            let order = Tensor::from_iter((0..w as u32).rev(), &Device::Cpu).unwrap();
+            t.contiguous().unwrap().index_select(&order, 2).unwrap()
+        };
+        let straight = scan(&input, &weights, vector.as_ref(), &mode).unwrap();
+        let flipped = scan(
+            &swap(&flip(&input), 3),
+            &swap(&weights, 0),
+            vector.map(|v| swap(&v, 0)).as_ref(),
+            &mode,
+        )
+        .unwrap();
+        assert_close(&flat(&swap(&flip(&flipped), 3)), &flat(&straight), 1e-12);
+    }
+}
+
+#[test]
+fn without_recurrent_weight_it_is_pointwise() {
+    for mode in modes() {
+        let (d, a) = (4, keys(&mode, 3));
+        let [input, weights, vector] = problem(41, 2, twin::Sizes { h: 3, w: 3, d, a });
+        let weights = (weights * 0.0).unwrap();
+        let vector = has_vector(&mode).then_some(&vector);
+        let got = scan(&input, &weights, vector, &mode).unwrap();
+        let own = input.narrow(4, 0, d).unwrap();
+        let expected = match mode.activation {
+            Activation::Relu => own.relu().unwrap(),
+            Activation::Tanh => own.tanh().unwrap(),
+        };
+        assert_close(&flat(&got), &flat(&expected), 1e-12);
+    }
+}
+
+#[test]
+fn uniform_scores_make_attention_a_mean() {
+    let (d, a) = (4, 3);
+    let [input, weights, _] = problem(51, 1, twin::Sizes { h: 4, w: 5, d, a });
+    let activation = Activation::Relu;
+    for graph in GRAPHS {
+        let aggregation = Aggregation::Attention(Score::TanhAdditive);
+        let zero = Tensor::zeros((4, a), DType::F64, &Device::Cpu).unwrap();
+        let mode = Scan { graph, aggregation, activation };
+        let attended = scan(&input, &weights, Some(&zero), &mode).unwrap();
+        let mode = Scan { graph, aggregation: Aggregation::Mean, activation };
+        let own = input.narrow(4, 0, d).unwrap().contiguous().unwrap();
+        let values = weights.narrow(1, 0, d).unwrap().contiguous().unwrap();
+        let mean = scan(&own, &values, None, &mode).unwrap();
+        assert_close(&flat(&attended), &flat(&mean), 1e-12);
+    }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    for mode in modes() {
+        let sizes = twin::Sizes { h: 7, w: 9, d: 33, a: keys(&mode, 17) };
+        let problem = problem(61, 3, sizes);
+        let [input, weights, vector] = problem
+            .map(|t| candle_core::Var::from_tensor(&t.to_dtype(DType::F32).unwrap()).unwrap());
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let vector = has_vector(&mode).then_some(vector.as_tensor());
+                let hidden = scan(&input, &weights, vector, &mode).unwrap();
+                let grads = hidden.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+                let bits = |t: &Tensor| -> Vec<u32> {
+                    let values: Vec<f32> = t.flatten_all().unwrap().to_vec1().unwrap();
+                    values.iter().map(|x| x.to_bits()).collect()
+                };
+                let of = |var: &candle_core::Var| bits(grads.get(var).unwrap());
+                (bits(&hidden), of(&input), of(&weights))
+            })
+        };
+        let one = run(1);
+        for threads in [2, 3, 8] {
+            assert!(run(threads) == one, "{mode:?} differs with {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn single_precision_is_close_on_a_large_grid() {
+    for mode in modes().filter(|mode| mode.aggregation != Aggregation::Sum) {
+        let (d, a) = (16, keys(&mode, 8));
+        let [input, weights, vector] = problem(71, 1, twin::Sizes { h: 60, w: 60, d, a });
+        let vector = has_vector(&mode).then_some(vector);
+        let exact = flat(&scan(&input, &weights, vector.as_ref(), &mode).unwrap());
+        let single = |t: &Tensor| t.to_dtype(DType::F32).unwrap();
+        let vector = vector.as_ref().map(single);
+        let rounded = scan(&single(&input), &single(&weights), vector.as_ref(), &mode).unwrap();
+        let largest = exact.iter().fold(0.0f64, |m, h| m.max(h.abs()));
+        assert_close(&flat(&rounded.to_dtype(DType::F64).unwrap()), &exact, 1e-4 * largest);
+    }
+}
+
+#[test]
+fn nan_comes_out_as_nan() {
+    for mode in modes() {
+        let (d, a) = (2, keys(&mode, 2));
+        let [input, weights, vector] = problem(81, 1, twin::Sizes { h: 2, w: 2, d, a });
+        let input = (input * f64::NAN).unwrap();
+        let vector = has_vector(&mode).then_some(&vector);
+        let hidden = flat(&scan(&input, &weights, vector, &mode).unwrap());
+        assert!(hidden.iter().all(|h| h.is_nan()), "{mode:?}: {hidden:?}");
+    }
+}
+
+#[test]
+fn errors_name_what_was_expected_and_found() {
+    let mean =
+        Scan { graph: Graph::Dense, aggregation: Aggregation::Mean, activation: Activation::Relu };
+    let message = |input: &[usize], weights: &[usize]| {
+        scan(&tensor(1, input), &tensor(2, weights), None, &mean).unwrap_err().to_string()
+    };
+    assert_eq!(
+        message(&[1, 2, 3, 4, 5], &[4, 6, 5]),
+        "scan: expected weights: [4, d + a, d] with d + a as in input, got [4, 6, 5]"
+    );
+    assert!(message(&[1, 0, 3, 4, 5], &[4, 5, 5]).contains("positive, got [1, 0, 3, 4, 5]"));
+    assert!(message(&[1, 2, 3, 4, 5], &[4, 5, 0]).contains("positive"));
+    assert!(message(&[1, 2, 3, 4, 5], &[4, 5, 4]).contains("a = 0 otherwise"));
+    assert!(message(&[2, 3, 4, 5], &[4, 5, 5]).contains("input: [n, h, w, 4, d + a]"));
+}

@@ -1,0 +1,217 @@
+//! What a cell is: dataset, model and training, all of it in one serialisable value.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, ensure};
+use backbone::BackboneConfig;
+use dense_rnn::DenseRnnConfig;
+use scene_data::DatasetConfig;
+
+/// Everything that decides a cell's numbers besides its seed.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CellConfig {
+    /// Which images.
+    pub dataset: DatasetConfig,
+    /// SHA-256 of each split's images and labels, where the set must be exactly this one.
+    #[serde(default)]
+    pub fingerprints: BTreeMap<String, String>,
+    /// The network.
+    #[serde(default)]
+    pub model: ModelConfig,
+    /// How it is fitted.
+    #[serde(default)]
+    pub training: TrainingConfig,
+}
+
+/// The network around the context module.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelConfig {
+    /// The convolutional network that makes features.
+    pub backbone: BackboneConfig,
+    /// Whether the backbone learns.
+    pub backbone_mode: BackboneMode,
+    /// Stride in pixels of the grid on which the context module works. Stages of this stride and
+    /// coarser ones, resized to it, are joined. Default: 8.
+    pub context_stride: usize,
+    /// Stride in pixels of the one lower stage that the decoder sees as well; 0 for none.
+    pub skip_stride: usize,
+    /// Channels of the adapter, the context module's input and output. Default: 64.
+    pub adapter_channels: usize,
+    /// Channels to which the skip stage is reduced. Default: 32.
+    pub skip_channels: usize,
+    /// The context module: the only thing in which the arms of an ablation differ.
+    pub context: DenseRnnConfig,
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self {
+            backbone: BackboneConfig::default(),
+            backbone_mode: BackboneMode::Trained,
+            context_stride: 8,
+            skip_stride: 0,
+            adapter_channels: 64,
+            skip_channels: 32,
+            context: DenseRnnConfig::default(),
+        }
+    }
+}
+
+/// Whether the backbone learns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BackboneMode {
+    /// From random or pretrained weights, with batch statistics.
+    Trained,
+    /// Pretrained weights and running statistics stay as they are; features are computed once.
+    Frozen,
+}
+
+/// How a cell is fitted: AdamW (Loshchilov & Hutter, *Decoupled weight decay regularization*, ICLR
+/// 2019) under a poly schedule with linear warm-up.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainingConfig {
+    /// Passes over the training split. Default: 12.
+    pub epochs: usize,
+    /// Images a step. Default: 16.
+    pub batch_size: usize,
+    /// Learning rate at the end of the warm-up. Default: 2e-3.
+    pub learning_rate: f64,
+    /// Factor on the learning rate of the backbone. Default: 1.
+    pub backbone_lr_factor: f64,
+    /// Steps over which the learning rate rises linearly. Default: 50.
+    pub warmup_steps: usize,
+    /// `(1 - t/T)^power` after the warm-up. Default: 0.9.
+    pub poly_power: f64,
+    /// Decoupled weight decay of everything but biases and norms. Default: 1e-4.
+    pub weight_decay: f64,
+    /// Largest global norm of the gradient; larger ones are scaled down. Default: 1.
+    pub clip_norm: f64,
+    /// Whether images are mirrored at random.
+    pub flip: Flip,
+    /// Epochs between two evaluations on val; the best of them is what test scores. Default: 1.
+    pub epochs_per_validation: usize,
+}
+
+impl Default for TrainingConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 12,
+            batch_size: 16,
+            learning_rate: 2e-3,
+            backbone_lr_factor: 1.0,
+            warmup_steps: 50,
+            poly_power: 0.9,
+            weight_decay: 1e-4,
+            clip_norm: 1.0,
+            flip: Flip::Random,
+            epochs_per_validation: 1,
+        }
+    }
+}
+
+/// Whether training images are mirrored left to right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Flip {
+    /// Never.
+    Off,
+    /// One in two, drawn by seed, epoch and image.
+    Random,
+}
+
+impl CellConfig {
+    /// Reads a resolved configuration and checks every value in it.
+    ///
+    /// # Errors
+    ///
+    /// An unknown key (named, with the nearest known one), a value of the wrong kind, or one that
+    /// cannot work.
+    pub fn from_value(value: &serde_json::Value) -> anyhow::Result<Self> {
+        let config: Self = serde_json::from_value(value.clone())
+            .map_err(|error| anyhow::anyhow!(with_nearest(&error.to_string())))?;
+        config.check().context("the configuration cannot work")?;
+        Ok(config)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let Self { model, training: t, .. } = self;
+        model.context.check()?;
+        let positive = [
+            ("training.epochs", t.epochs),
+            ("training.batch_size", t.batch_size),
+            ("training.epochs_per_validation", t.epochs_per_validation),
+            ("model.adapter_channels", model.adapter_channels),
+            ("model.context_stride", model.context_stride),
+        ];
+        for (name, value) in positive {
+            ensure!(value > 0, "{name} = 0: expected at least 1");
+        }
+        let rates = [
+            ("training.learning_rate", t.learning_rate),
+            ("training.backbone_lr_factor", t.backbone_lr_factor),
+            ("training.poly_power", t.poly_power),
+            ("training.weight_decay", t.weight_decay),
+            ("training.clip_norm", t.clip_norm),
+        ];
+        for (name, value) in rates {
+            let fine = value.is_finite() && value >= 0.0;
+            ensure!(fine, "{name} = {value}: expected a finite number of at least 0");
+        }
+        ensure!(t.clip_norm > 0.0, "training.clip_norm = 0 would stop all learning");
+        ensure!(
+            model.skip_stride == 0 || model.skip_channels > 0,
+            "model.skip_channels = 0: expected at least 1 with model.skip_stride = {}",
+            model.skip_stride
+        );
+        ensure!(
+            model.skip_stride < model.context_stride,
+            "model.skip_stride = {}: expected less than model.context_stride = {}, or 0",
+            model.skip_stride,
+            model.context_stride
+        );
+        Ok(())
+    }
+}
+
+/// Adds the nearest known name to serde's message about an unknown one.
+fn with_nearest(message: &str) -> String {
+    // serde: unknown field `x`, expected one of `a`, `b` (or: expected `a`).
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let is_unknown = message.starts_with("unknown field") || message.starts_with("unknown variant");
+    let (Some(word), true) = (quoted.next(), is_unknown) else { return message.to_owned() };
+    let known: Vec<&str> = quoted.collect();
+    match run_record::nearest(word, known.iter().copied()) {
+        Some(near) => format!("{message}; did you mean `{near}`?"),
+        None => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_answered_with_the_nearest_known_one() {
+        let value = serde_json::json!({
+            "dataset": { "kind": "beacons" },
+            "training": { "epoch": 3 },
+        });
+        let message = CellConfig::from_value(&value).unwrap_err().to_string();
+        assert!(message.contains("unknown field `epoch`"), "{message}");
+        assert!(message.ends_with("did you mean `epochs`?"), "{message}");
+    }
+
+    #[test]
+    fn values_that_cannot_work_are_refused_by_name() {
+        let value = serde_json::json!({
+            "dataset": { "kind": "beacons" },
+            "training": { "batch_size": 0 },
+        });
+        let message = format!("{:#}", CellConfig::from_value(&value).unwrap_err());
+        assert!(message.contains("training.batch_size = 0"), "{message}");
+    }
+}

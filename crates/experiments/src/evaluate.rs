@@ -1,0 +1,124 @@
+//! Scores a parser on a split: matrices, never predictions, are kept.
+
+use std::time::Instant;
+
+use anyhow::Context;
+use run_record::{DistanceBin, ImageCounts, Metrics};
+use scene_data::{IGNORE, Sample};
+use seg_metrics::{ConfusionMatrix, Protocol};
+
+use crate::data::{Examples, Inputs, View};
+use crate::interrupt;
+use crate::parser::{Parser, Phase};
+
+/// Width of a bin of distances to the beacon, in pixels.
+const BIN_PX: u64 = 8;
+
+/// The scores of one split.
+pub struct Scores {
+    protocol: Protocol,
+    total: ConfusionMatrix,
+    /// One matrix an image, in the order of the split.
+    pub images: Vec<ImageCounts>,
+    /// Accuracy by distance; empty where the set knows no distances.
+    pub distance: Vec<DistanceBin>,
+}
+
+impl Scores {
+    /// The protocol's headline mIoU, in percent; 0 where nothing was labelled.
+    pub fn miou_percent(&self) -> f64 {
+        100.0 * self.protocol.headline_miou(&self.total).unwrap_or(0.0)
+    }
+
+    /// All scores over the split.
+    pub fn metrics(&self) -> Metrics {
+        let percent = |share: Option<f64>| 100.0 * share.unwrap_or(0.0);
+        Metrics {
+            miou_percent: self.miou_percent(),
+            pixel_accuracy_percent: percent(self.total.pixel_accuracy()),
+            mean_class_accuracy_percent: percent(self.total.mean_class_accuracy()),
+            fw_iou_percent: percent(self.total.frequency_weighted_iou()),
+            class_iou_percent: self
+                .total
+                .class_iou()
+                .into_iter()
+                .map(|iou| iou.map(|iou| 100.0 * iou))
+                .collect(),
+        }
+    }
+}
+
+/// Evaluates `parser` on every image, logits resized to the label's own size.
+///
+/// # Errors
+///
+/// An image the parser cannot take, a label outside the classes, or an interrupt.
+pub fn evaluate(
+    parser: &Parser,
+    examples: &Examples,
+    protocol: Protocol,
+) -> anyhow::Result<Scores> {
+    let classes = parser.classes();
+    let mut total = ConfusionMatrix::new(classes);
+    let (mut images, mut distance) = (Vec::new(), Vec::new());
+    for (index, sample) in examples.samples().iter().enumerate() {
+        interrupt::check()?;
+        let prediction = predict(parser, examples, index)?;
+        let mut matrix = ConfusionMatrix::new(classes);
+        matrix.add(&sample.labels.data, &prediction).with_context(|| sample.id.clone())?;
+        total.merge(&matrix)?;
+        let counts = matrix.to_sparse().into_iter().flat_map(|(at, n)| [u64::from(at), n]);
+        images.push(ImageCounts { id: sample.id.clone(), counts: counts.collect() });
+        count_by_distance(sample, &prediction, &mut distance);
+    }
+    Ok(Scores { protocol, total, images, distance })
+}
+
+/// The predicted class of every pixel of one image, row-major at the label's own size.
+///
+/// # Errors
+///
+/// An image the parser cannot take.
+pub fn predict(parser: &Parser, examples: &Examples, index: usize) -> anyhow::Result<Vec<u8>> {
+    let batch = examples.batch(&[(index, View::Plain)])?;
+    let logits = parser.logits(&batch.inputs, Phase::Eval)?;
+    let (_, h, w) = batch.labels.dims3()?;
+    Ok(grid_ops::argmax_upsampled(&logits, h, w)?)
+}
+
+/// Median seconds from pixels to classes over a few images, backbone included, one at a time.
+///
+/// # Errors
+///
+/// An image the parser cannot take.
+pub fn seconds_per_image(parser: &Parser, examples: &Examples) -> anyhow::Result<f64> {
+    let mut times = Vec::new();
+    for index in 0..examples.len().min(7) {
+        let pixels = examples.pixels(&[(index, View::Plain)])?;
+        let (_, _, h, w) = pixels.dims4()?;
+        let start = Instant::now();
+        let logits = parser.logits(&Inputs::Pixels(pixels), Phase::Eval)?;
+        grid_ops::argmax_upsampled(&logits, h, w)?;
+        times.push(start.elapsed().as_secs_f64());
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[times.len() / 2])
+}
+
+fn count_by_distance(sample: &Sample, prediction: &[u8], bins: &mut Vec<DistanceBin>) {
+    let Some(distances) = &sample.beacon_distance_px else { return };
+    let pixels = distances.iter().zip(&sample.labels.data).zip(prediction);
+    for ((&distance, &truth), &predicted) in pixels {
+        if truth == IGNORE || distance == u16::MAX {
+            continue;
+        }
+        let at = (u64::from(distance) / BIN_PX) as usize;
+        while bins.len() <= at {
+            let from_px = bins.len() as u64 * BIN_PX;
+            let to_px = from_px + BIN_PX;
+            bins.push(DistanceBin { from_px, to_px, pixels: 0, correct: 0 });
+        }
+        bins[at].pixels += 1;
+        bins[at].correct += u64::from(predicted == truth);
+    }
+}

@@ -1,0 +1,96 @@
+//! The `experiments` binary; `cargo xtask` builds and calls it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use experiments::{interrupt, reproduce, table};
+use run_record::{Record, Sweep};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Trains, evaluates and compares scene parsers.
+#[derive(clap::Parser)]
+enum Command {
+    /// Run the cells of a sweep that have no record yet, then print and write its table.
+    Reproduce {
+        /// The sweep's TOML file.
+        #[arg(long)]
+        sweep: PathBuf,
+        /// Where records, report and pictures go.
+        #[arg(long)]
+        out_dir: PathBuf,
+        /// The root folder of the dataset.
+        #[arg(long)]
+        data_root: Option<PathBuf>,
+        /// A file of pretrained weights, or a folder that holds it.
+        #[arg(long)]
+        weights: Option<PathBuf>,
+        /// Only these arms, separated by commas.
+        #[arg(long, value_delimiter = ',')]
+        arms: Vec<String>,
+        /// These seeds instead of the sweep's, separated by commas.
+        #[arg(long, value_delimiter = ',')]
+        seeds: Vec<u64>,
+        /// Change a key of the configuration: `--set training.epochs=3`.
+        #[arg(long)]
+        set: Vec<String>,
+        /// The command as it was typed, for the report.
+        #[arg(long, default_value = "")]
+        command: String,
+    },
+    /// Print the Markdown tables of a folder of records.
+    Table {
+        /// The folder that holds the records.
+        #[arg(long)]
+        records: PathBuf,
+        /// The sweep's TOML file.
+        #[arg(long)]
+        sweep: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Command::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the table is this program's output")]
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Reproduce {
+            sweep,
+            out_dir,
+            data_root,
+            weights,
+            arms,
+            seeds,
+            set,
+            command,
+        } => {
+            interrupt::listen()?;
+            let request = reproduce::Request {
+                sweep,
+                out_dir,
+                data_root,
+                weights,
+                arms,
+                seeds,
+                set,
+                command,
+            };
+            reproduce::reproduce(&request)
+        }
+        Command::Table { records, sweep } => {
+            let (sweep, records) = (Sweep::load(&sweep)?, Record::read_dir(&records)?);
+            println!("{}\n{}", table::markdown(&sweep, &records), table::caption(&sweep, &records));
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! What a record was made by and on.
+
+use std::process::Command;
+
+use run_record::Provenance;
+use sha2::{Digest, Sha256};
+
+/// The state of the code in the current folder and of this machine.
+pub fn provenance() -> Provenance {
+    let revision = output("git", &["rev-parse", "HEAD"]);
+    let changes = output("git", &["status", "--porcelain"]);
+    Provenance {
+        revision: revision.unwrap_or_else(|| "unknown".into()),
+        dirty: changes.is_none_or(|changes| !changes.is_empty()),
+        lock_sha256: std::fs::read("Cargo.lock").map_or_else(|_| "unknown".into(), |b| sha256(&b)),
+        cpu: cpu(),
+        threads: rayon::current_num_threads() as u64,
+        os: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        rustc: output("rustc", &["--version"]).unwrap_or_else(|| "unknown".into()),
+    }
+}
+
+/// The CPU's name, as the system tells it.
+pub fn cpu() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find(|line| line.starts_with("model name"));
+    let name = model.and_then(|line| line.split_once(':')).map(|(_, name)| name.trim().to_owned());
+    name.unwrap_or_else(|| format!("unknown {} CPU", std::env::consts::ARCH))
+}
+
+/// The largest memory this process has held, in MiB, where the system tells it.
+pub fn peak_memory_mib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib / 1024)
+}
+
+/// SHA-256 in hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn output(program: &str, args: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(args).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}

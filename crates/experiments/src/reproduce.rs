@@ -1,0 +1,329 @@
+//! Runs every cell of a sweep that has no record yet, then reports.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail, ensure};
+use run_record::{Cell, DatasetFacts, Record, Sweep, Timing};
+use scene_data::{Class, SceneDataset, Split};
+use seg_metrics::Protocol;
+
+use crate::config::{BackboneMode, CellConfig, Flip};
+use crate::data::{Examples, View};
+use crate::evaluate::{evaluate, predict, seconds_per_image};
+use crate::interrupt::{self, Interrupted};
+use crate::parameters::Parameters;
+use crate::parser::{Parser, Pretrained};
+use crate::progress::Progress;
+use crate::{pictures, provenance, report, table, train};
+
+/// What the user asked for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The sweep's file.
+    pub sweep: PathBuf,
+    /// Where records, report and pictures go.
+    pub out_dir: PathBuf,
+    /// The root of the dataset, for datasets that are on disk.
+    pub data_root: Option<PathBuf>,
+    /// A weights file, or a folder of them.
+    pub weights: Option<PathBuf>,
+    /// Only these arms; all if empty.
+    pub arms: Vec<String>,
+    /// These seeds instead of the sweep's own, if any.
+    pub seeds: Vec<u64>,
+    /// `key=value` changes of the configuration.
+    pub set: Vec<String>,
+    /// The command as the user typed it, for the report.
+    pub command: String,
+}
+
+/// Runs the sweep; prints the table on standard output.
+///
+/// # Errors
+///
+/// Anything wrong with the request (before any training), a failed cell, an interrupt (finished
+/// cells are kept), or an arm outside the sweep's expectation.
+pub fn reproduce(request: &Request) -> anyhow::Result<()> {
+    let sweep = narrowed(request)?;
+    let cells = checked_cells(&sweep, request)?;
+    let folder = request.out_dir.join("cells");
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("the output folder {} cannot be made", folder.display()))?;
+
+    let mut finished: BTreeMap<String, Record> = BTreeMap::new();
+    for record in Record::read_dir(&folder)? {
+        finished.insert(record.cell.file_stem(), record);
+    }
+    let wanted: BTreeSet<String> = cells.iter().map(|(cell, _)| cell.file_stem()).collect();
+    finished.retain(|stem, _| wanted.contains(stem));
+    if !finished.is_empty() {
+        eprintln!(
+            "{} of {} cells are already finished in {} and are used again",
+            finished.len(),
+            cells.len(),
+            folder.display()
+        );
+    }
+    let missing: Vec<&(Cell, CellConfig)> =
+        cells.iter().filter(|(cell, _)| !finished.contains_key(&cell.file_stem())).collect();
+    if let Err(error) = run_cells(request, &folder, &missing, &mut finished) {
+        if error.is::<Interrupted>() {
+            bail!(
+                "interrupted: {} of {} cells are finished and kept in {}; \
+                 the same command goes on from there",
+                finished.len(),
+                cells.len(),
+                folder.display()
+            );
+        }
+        return Err(error);
+    }
+    let records: Vec<Record> = cells
+        .iter()
+        .filter_map(|(cell, _)| finished.get(&cell.file_stem()).cloned())
+        .collect();
+    report::write(&request.out_dir, &sweep, &records, &request.command)?;
+    println!("{}\n{}", table::markdown(&sweep, &records), table::caption(&sweep, &records));
+    println!("report: {}", request.out_dir.join("report.md").display());
+    judge(&sweep, &records)
+}
+
+fn judge(sweep: &Sweep, records: &[Record]) -> anyhow::Result<()> {
+    let verdicts = report::verdicts(sweep, records);
+    for verdict in &verdicts {
+        println!("{}", verdict.line);
+    }
+    let outside = verdicts.iter().filter(|verdict| !verdict.within).count();
+    ensure!(
+        outside == 0,
+        "{outside} of {} arms lie outside the sweep's expectation on this CPU ({})",
+        verdicts.len(),
+        provenance::cpu()
+    );
+    Ok(())
+}
+
+fn narrowed(request: &Request) -> anyhow::Result<Sweep> {
+    let mut sweep = Sweep::load(&request.sweep)?;
+    if !request.arms.is_empty() {
+        sweep.keep_arms(&request.arms)?;
+    }
+    if !request.seeds.is_empty() {
+        sweep.keep_seeds(&request.seeds)?;
+    }
+    for change in &request.set {
+        sweep.set(change)?;
+        if change.starts_with("dataset.") {
+            // Another dataset than the one whose hash the sweep froze.
+            sweep.config.remove("fingerprints");
+        }
+    }
+    Ok(sweep)
+}
+
+fn checked_cells(sweep: &Sweep, request: &Request) -> anyhow::Result<Vec<(Cell, CellConfig)>> {
+    let read = |cell: Cell| {
+        let config = CellConfig::from_value(&cell.config)
+            .with_context(|| format!("arm {} of {}", cell.arm, request.sweep.display()))?;
+        Ok((cell, config))
+    };
+    let cells = sweep.cells().into_iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
+    for (_, config) in &cells {
+        ensure!(
+            config.model.backbone_mode == BackboneMode::Trained || request.weights.is_some(),
+            "model.backbone_mode = \"frozen\" needs pretrained weights: give --weights PATH, \
+             a file or a folder that holds it"
+        );
+    }
+    Ok(cells)
+}
+
+fn run_cells(
+    request: &Request,
+    folder: &Path,
+    missing: &[&(Cell, CellConfig)],
+    finished: &mut BTreeMap<String, Record>,
+) -> anyhow::Result<()> {
+    let mut loaded: Option<Loaded> = None;
+    let mut progress: Option<Progress> = None;
+    for (cell, config) in missing {
+        let key = Loaded::key(config);
+        if loaded.as_ref().is_none_or(|loaded| loaded.key != key) {
+            loaded = Some(Loaded::load(request, config, key)?);
+        }
+        let Some(data) = &loaded else { continue };
+        let progress = progress.get_or_insert_with(|| {
+            let images = data.train.len();
+            let steps: usize = missing.iter().map(|(_, c)| train::steps(&c.training, images)).sum();
+            Progress::new(steps as u64)
+        });
+        let record = run_cell(request, cell, config, data, progress)
+            .with_context(|| format!("{} seed {}", cell.arm, cell.seed));
+        let record = match record {
+            // Without context, so that the caller recognises it.
+            Err(error) if error.is::<Interrupted>() => return Err(Interrupted.into()),
+            other => other?,
+        };
+        record.write_atomically(folder)?;
+        progress.line(&format!(
+            "{} seed {}: test mIoU {:.1} %  ({} of {} cells to do)",
+            cell.arm,
+            cell.seed,
+            record.metrics.miou_percent,
+            missing.len() - missing.iter().position(|m| m.0 == *cell).unwrap_or(0) - 1,
+            missing.len()
+        ));
+        finished.insert(cell.file_stem(), record);
+    }
+    if let Some(progress) = progress {
+        progress.finish();
+    }
+    Ok(())
+}
+
+/// A dataset in memory, with the frozen backbone's features if the cell wants them.
+struct Loaded {
+    key: String,
+    facts: DatasetFacts,
+    classes: Vec<Class>,
+    train: Examples,
+    val: Examples,
+    test: Examples,
+    pretrained: Option<Pretrained>,
+    protocol: Protocol,
+}
+
+impl Loaded {
+    /// What two cells must have in common to share images and features.
+    fn key(config: &CellConfig) -> String {
+        let mut shared = config.model.clone();
+        shared.context = dense_rnn::DenseRnnConfig::default();
+        let frozen = config.model.backbone_mode == BackboneMode::Frozen;
+        let features = frozen.then_some((shared, config.training.flip));
+        format!("{:?} {:?} {features:?}", config.dataset, config.fingerprints)
+    }
+
+    fn load(request: &Request, config: &CellConfig, key: String) -> anyhow::Result<Self> {
+        let root = request.data_root.as_deref();
+        let splits = [Split::Train, Split::Val, Split::Test];
+        let mut facts = DatasetFacts { name: config.dataset.name().into(), ..Default::default() };
+        let mut classes = Vec::new();
+        let mut examples = Vec::new();
+        for split in splits {
+            interrupt::check()?;
+            let dataset: Box<dyn SceneDataset> = config.dataset.open(root, split)?;
+            let fingerprint = dataset.fingerprint()?;
+            if let Some(expected) = config.fingerprints.get(&split.to_string()) {
+                ensure!(
+                    *expected == fingerprint,
+                    "{} {split}: the images are not those of the sweep: SHA-256 {fingerprint}, \
+                     expected {expected}",
+                    dataset.name()
+                );
+            }
+            facts.fingerprints.insert(split.to_string(), fingerprint);
+            facts.images.insert(split.to_string(), dataset.len() as u64);
+            classes = dataset.classes().to_vec();
+            examples.push(Examples::load(&*dataset)?);
+        }
+        facts.classes = classes.iter().map(|class| class.name.to_string()).collect();
+        let [train, val, test] = <[Examples; 3]>::try_from(examples)
+            .map_err(|_| anyhow::anyhow!("three splits were opened"))?;
+        let pretrained = match &request.weights {
+            Some(path) => Pretrained::find(path, &config.model.backbone)?,
+            None => None,
+        };
+        let protocol = protocol_of(config)?;
+        let mut loaded = Self { key, facts, classes, train, val, test, pretrained, protocol };
+        if config.model.backbone_mode == BackboneMode::Frozen {
+            loaded.cache_features(config)?;
+        }
+        Ok(loaded)
+    }
+
+    fn cache_features(&mut self, config: &CellConfig) -> anyhow::Result<()> {
+        let (parser, _) = self.parser(config, 0)?;
+        let images = self.train.len() + self.val.len() + self.test.len();
+        eprintln!("computing the frozen backbone's features of {images} images once");
+        let progress = Progress::new(images as u64);
+        let views: &[View] = match config.training.flip {
+            Flip::Off => &[View::Plain],
+            Flip::Random => &[View::Plain, View::Mirrored],
+        };
+        self.train.cache_features(&parser, views, &progress)?;
+        self.val.cache_features(&parser, &[View::Plain], &progress)?;
+        self.test.cache_features(&parser, &[View::Plain], &progress)?;
+        progress.finish();
+        Ok(())
+    }
+
+    fn parser(&self, config: &CellConfig, seed: u64) -> anyhow::Result<(Parser, Parameters)> {
+        Parser::build(&config.model, self.classes.len(), seed, self.pretrained.as_ref())
+    }
+}
+
+fn protocol_of(config: &CellConfig) -> anyhow::Result<Protocol> {
+    let name = config.dataset.protocol();
+    name.parse().map_err(|_| anyhow::anyhow!("no protocol is known as {name}"))
+}
+
+fn run_cell(
+    request: &Request,
+    cell: &Cell,
+    config: &CellConfig,
+    data: &Loaded,
+    progress: &Progress,
+) -> anyhow::Result<Record> {
+    let name = format!("{} seed {}", cell.arm, cell.seed);
+    progress.doing(&name);
+    let (parser, parameters) = data.parser(config, cell.seed)?;
+    let fit = train::train(
+        &parser,
+        &parameters,
+        &config.training,
+        cell.seed,
+        (&data.train, &data.val),
+        data.protocol,
+        progress,
+        &name,
+    )?;
+    let start = std::time::Instant::now();
+    let scores = evaluate(&parser, &data.test, data.protocol)?;
+    let evaluation_s = start.elapsed().as_secs_f64();
+    for (nth, sample) in data.test.samples().iter().take(pictures::SHOWN).enumerate() {
+        pictures::write_sample(&request.out_dir, nth, sample, &data.classes)?;
+        if cell.seed == 0 {
+            let size = (sample.labels.width, sample.labels.height);
+            let prediction = predict(&parser, &data.test, nth)?;
+            let (out, classes) = (&request.out_dir, &data.classes);
+            pictures::write_prediction(out, nth, &cell.arm, &prediction, size, classes)?;
+        }
+    }
+    let trainable: usize = parameters.trainable().values().map(|var| var.elem_count()).sum();
+    Ok(Record {
+        version: run_record::RECORD_VERSION,
+        cell: cell.clone(),
+        cell_hash: cell.hash(),
+        dataset: data.facts.clone(),
+        weights_sha256: data.pretrained.as_ref().map(|weights| weights.sha256.clone()),
+        protocol: data.protocol.to_string(),
+        parameters: trainable as u64,
+        total_parameters: (trainable + parser.frozen_parameters()) as u64,
+        metrics: scores.metrics(),
+        best_epoch: fit.best_epoch as u64,
+        val_miou_percent: fit.val_miou_percent,
+        curve: fit.curve,
+        distance: scores.distance,
+        images: scores.images,
+        provenance: provenance::provenance(),
+        timing: Timing {
+            finished_unix_s: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
+            training_s: fit.seconds,
+            evaluation_s,
+            seconds_per_image: seconds_per_image(&parser, &data.test)?,
+            peak_memory_mib: provenance::peak_memory_mib(),
+        },
+    })
+}

@@ -1,0 +1,129 @@
+//! Fits one cell; the best epoch on val is what remains.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use candle_core::{Tensor, Var};
+use run_record::EpochPoint;
+use seg_metrics::Protocol;
+
+use crate::config::TrainingConfig;
+use crate::data::{Examples, epoch_order};
+use crate::evaluate::evaluate;
+use crate::interrupt;
+use crate::optimizer::AdamW;
+use crate::parameters::Parameters;
+use crate::parser::{Parser, Phase};
+use crate::progress::Progress;
+
+/// What training leaves besides the parameters themselves.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fit {
+    /// One point an epoch.
+    pub curve: Vec<EpochPoint>,
+    /// The epoch, from 1, whose parameters were kept.
+    pub best_epoch: usize,
+    /// Its mIoU on val, in percent.
+    pub val_miou_percent: f64,
+    /// Seconds spent in training steps and validation.
+    pub seconds: f64,
+}
+
+/// The steps that [`train`] will report to its progress.
+pub fn steps(config: &TrainingConfig, images: usize) -> usize {
+    config.epochs * images.div_ceil(config.batch_size)
+}
+
+/// Trains `parser` on `train` and leaves it with the parameters of the best epoch on `val`.
+///
+/// # Errors
+///
+/// A loss or gradient that is not finite (with the step and what to try), or an interrupt.
+pub fn train(
+    parser: &Parser,
+    parameters: &Parameters,
+    config: &TrainingConfig,
+    seed: u64,
+    (train, val): (&Examples, &Examples),
+    protocol: Protocol,
+    progress: &Progress,
+    name: &str,
+) -> anyhow::Result<Fit> {
+    let start = Instant::now();
+    let mut optimizer = AdamW::new(parameters.trainable(), config);
+    let total = steps(config, train.len());
+    let (mut step, mut curve) = (0, Vec::new());
+    let mut best: Option<(f64, usize, Snapshot)> = None;
+    for epoch in 0..config.epochs {
+        let (mut loss_sum, mut batches, mut rate) = (0.0, 0, 0.0);
+        let order = epoch_order(seed, epoch, train.len(), config.flip);
+        for picks in order.chunks(config.batch_size) {
+            interrupt::check()?;
+            let batch = train.batch(picks)?;
+            let logits = parser.logits(&batch.inputs, Phase::Train)?;
+            let loss = grid_ops::upsampled_cross_entropy(&logits, &batch.labels, None)?;
+            let value = f64::from(loss.to_scalar::<f32>()?);
+            if !value.is_finite() {
+                bail!(diverged(step, &format!("the loss is {value}")));
+            }
+            rate = optimizer.learning_rate(step, total);
+            let grads = loss.backward()?;
+            optimizer.step(&grads, rate).with_context(|| diverged(step, "no step was taken"))?;
+            (loss_sum, batches, step) = (loss_sum + value, batches + 1, step + 1);
+            progress.advance(1);
+        }
+        let last = epoch + 1 == config.epochs;
+        let validate = last || (epoch + 1) % config.epochs_per_validation == 0;
+        let val_miou_percent = if validate {
+            let miou = evaluate(parser, val, protocol)?.miou_percent();
+            if best.as_ref().is_none_or(|(before, ..)| miou > *before) {
+                best = Some((miou, epoch + 1, Snapshot::take(parser, parameters)?));
+            }
+            Some(miou)
+        } else {
+            None
+        };
+        let train_loss = loss_sum / f64::from(batches);
+        let scored = val_miou_percent.map_or(String::new(), |m| format!("  val mIoU {m:.1} %"));
+        progress.line(&format!(
+            "{name}: epoch {}/{}  loss {train_loss:.4}{scored}  {:.0} s",
+            epoch + 1,
+            config.epochs,
+            start.elapsed().as_secs_f64()
+        ));
+        let epoch = epoch as u64 + 1;
+        curve.push(EpochPoint { epoch, train_loss, lr: rate, val_miou_percent });
+    }
+    let (val_miou_percent, best_epoch, snapshot) = best.context("no epoch was validated")?;
+    snapshot.restore(parser, parameters)?;
+    Ok(Fit { curve, best_epoch, val_miou_percent, seconds: start.elapsed().as_secs_f64() })
+}
+
+fn diverged(step: usize, what: &str) -> String {
+    format!("training diverged at step {step}: {what}; try a lower training.learning_rate")
+}
+
+/// A copy of every parameter and running statistic.
+struct Snapshot {
+    values: BTreeMap<String, Tensor>,
+    statistics: BTreeMap<String, Tensor>,
+}
+
+impl Snapshot {
+    fn take(parser: &Parser, parameters: &Parameters) -> anyhow::Result<Self> {
+        let copy = |(name, var): (String, Var)| Ok((name, var.as_tensor().copy()?));
+        let values = parameters.trainable().into_iter().map(copy);
+        let values = values.collect::<candle_core::Result<_>>()?;
+        let statistics = parser.running_statistics();
+        Ok(Self { values, statistics })
+    }
+
+    fn restore(self, parser: &Parser, parameters: &Parameters) -> anyhow::Result<()> {
+        let vars = parameters.trainable();
+        for (name, value) in &self.values {
+            vars[name].set(value)?;
+        }
+        parser.load_running_statistics(&self.statistics)
+    }
+}

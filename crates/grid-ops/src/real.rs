@@ -1,0 +1,140 @@
+//! The number types of all kernels, and matrix products on strided slices.
+
+use candle_core::{CpuStorage, Layout, WithDType};
+
+/// `f32` or `f64`: what kernels compute in.
+pub trait Real: num_traits::Float + std::fmt::Debug + Send + Sync + 'static {
+    /// The nearest number of this type.
+    fn of(x: f64) -> Self;
+}
+
+impl Real for f32 {
+    fn of(x: f64) -> Self {
+        x as Self
+    }
+}
+
+impl Real for f64 {
+    fn of(x: f64) -> Self {
+        x
+    }
+}
+
+/// A matrix of `rows × columns` within a slice: element `(i, j)` is at `i·row_stride +
+/// j·column_stride`. Strides are not negative, so the slice begins with element `(0, 0)`.
+#[derive(Debug, Clone, Copy)]
+pub struct MatRef<'a, T> {
+    data: &'a [T],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+/// The same, to write to; no two elements may be at one place.
+#[derive(Debug)]
+pub struct MatMut<'a, T> {
+    data: &'a mut [T],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+/// One more than the index of the last element.
+fn extent(rows: usize, columns: usize, row_stride: usize, column_stride: usize) -> usize {
+    if rows == 0 || columns == 0 {
+        return 0;
+    }
+    (rows - 1) * row_stride + (columns - 1) * column_stride + 1
+}
+
+impl<'a, T> MatRef<'a, T> {
+    /// A view of `data`. Panics if the matrix does not lie within it.
+    pub fn new(
+        data: &'a [T],
+        rows: usize,
+        columns: usize,
+        row_stride: usize,
+        column_stride: usize,
+    ) -> Self {
+        let end = extent(rows, columns, row_stride, column_stride);
+        assert!(end <= data.len(), "a matrix that ends at {end} in a slice of {}", data.len());
+        Self { data, rows, columns, row_stride, column_stride }
+    }
+}
+
+impl<'a, T> MatMut<'a, T> {
+    /// A view of `data`. Panics if the matrix does not lie within it or overlaps itself.
+    pub fn new(
+        data: &'a mut [T],
+        rows: usize,
+        columns: usize,
+        row_stride: usize,
+        column_stride: usize,
+    ) -> Self {
+        let end = extent(rows, columns, row_stride, column_stride);
+        assert!(end <= data.len(), "a matrix that ends at {end} in a slice of {}", data.len());
+        let apart = rows <= 1 || row_stride >= extent(1, columns, 0, column_stride);
+        let across = columns <= 1 || column_stride >= extent(rows, 1, row_stride, 0);
+        let row_inner = (columns <= 1 || column_stride > 0) && apart;
+        let column_inner = (rows <= 1 || row_stride > 0) && across;
+        assert!(row_inner || column_inner, "a matrix to write to overlaps itself");
+        Self { data, rows, columns, row_stride, column_stride }
+    }
+}
+
+/// `to = scale · to + lhs · rhs`, on the calling thread only; `to` is not read where `scale` is 0.
+///
+/// Panics if the sizes do not fit.
+#[allow(unsafe_code, reason = "gemm takes pointers; the views checked their extent")]
+pub fn matmul<T: Real>(to: MatMut<'_, T>, scale: T, lhs: MatRef<'_, T>, rhs: MatRef<'_, T>) {
+    assert_eq!(
+        (to.rows, to.columns, lhs.columns),
+        (lhs.rows, rhs.columns, rhs.rows),
+        "sizes of a matrix product"
+    );
+    let stride = |s: usize| s as isize;
+    // SAFETY: every element that gemm touches is at i·row_stride + j·column_stride with i and j
+    // within the sizes above; `MatRef::new` and `MatMut::new` checked that the largest such index
+    // lies within the slice, and that no two elements of `to` coincide. `to` is borrowed mutably,
+    // so it overlaps neither operand.
+    unsafe {
+        gemm::gemm(
+            to.rows,
+            to.columns,
+            lhs.columns,
+            to.data.as_mut_ptr(),
+            stride(to.column_stride),
+            stride(to.row_stride),
+            scale != T::zero(),
+            lhs.data.as_ptr(),
+            stride(lhs.column_stride),
+            stride(lhs.row_stride),
+            rhs.data.as_ptr(),
+            stride(rhs.column_stride),
+            stride(rhs.row_stride),
+            scale,
+            T::one(),
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+/// The elements of a contiguous tensor's storage.
+///
+/// # Errors
+///
+/// Another number type than `T`, or a layout with gaps.
+pub fn view<'a, T: WithDType>(
+    (storage, layout): (&'a CpuStorage, &Layout),
+) -> candle_core::Result<&'a [T]> {
+    let all = storage.as_slice::<T>()?;
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&all[start..end]),
+        None => candle_core::bail!("a kernel needs a contiguous tensor, got {layout:?}"),
+    }
+}
