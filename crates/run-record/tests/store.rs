@@ -1,0 +1,144 @@
+//! Records on disk: whole or not at all, and never mistaken for another.
+
+use std::fs;
+use std::path::Path;
+
+use run_record::{
+    Cell, DatasetFacts, EpochPoint, Error, ImageCounts, Metrics, Provenance, RECORD_VERSION,
+    Record, Timing,
+};
+use serde_json::json;
+
+fn record(arm: &str, seed: u64) -> Record {
+    // 0.1 + 0.2 and a third need all 17 digits to come back as they were.
+    let config = json!({ "training": { "rate": 0.1 + 0.2, "epochs": 3 } });
+    let cell = Cell { sweep: "s".into(), arm: arm.into(), seed, config };
+    Record {
+        version: RECORD_VERSION,
+        cell_hash: cell.hash(),
+        cell,
+        dataset: DatasetFacts { name: "beacons".into(), ..DatasetFacts::default() },
+        weights_sha256: None,
+        protocol: "beacons".into(),
+        parameters: 10,
+        total_parameters: 20,
+        metrics: Metrics {
+            miou_percent: 100.0 / 3.0,
+            class_iou_percent: vec![Some(50.0), None],
+            ..Metrics::default()
+        },
+        best_epoch: 2,
+        val_miou_percent: 1e-9 / 7.0,
+        curve: vec![EpochPoint { epoch: 1, train_loss: 0.7, ..EpochPoint::default() }],
+        distance: Vec::new(),
+        images: vec![ImageCounts { id: "0".into(), counts: vec![0, 5, 3, u64::MAX] }],
+        provenance: Provenance::default(),
+        timing: Timing::default(),
+    }
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let name = |entry: std::io::Result<fs::DirEntry>| {
+        entry.expect("an entry").file_name().into_string().expect("a plain name")
+    };
+    fs::read_dir(dir).expect("the folder").map(name).collect()
+}
+
+#[test]
+fn a_record_comes_back_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let written = record("fcn", 0);
+    let path = written.write_atomically(dir.path()).unwrap();
+    assert_eq!(names(dir.path()), [format!("{}.json", written.cell.file_stem())]);
+    assert_eq!(Record::read(&path).unwrap(), written, "to the last bit");
+    let text = fs::read_to_string(&path).unwrap();
+    assert_eq!(text.find('\n'), Some(text.len() - 1), "one JSON line");
+}
+
+#[test]
+fn a_record_is_never_overwritten() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = record("fcn", 0);
+    let path = first.write_atomically(dir.path()).unwrap();
+    let mut second = first.clone();
+    second.best_epoch = 1;
+    let error = second.write_atomically(dir.path()).unwrap_err();
+    assert!(matches!(error, Error::RecordExists { .. }), "{error}");
+    assert_eq!(Record::read(&path).unwrap(), first);
+    assert_eq!(names(dir.path()).len(), 1, "nothing is left lying about");
+}
+
+#[test]
+fn a_folder_is_read_in_order_and_unfinished_files_are_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    for (arm, seed) in [("b", 0), ("a", 1), ("a", 0)] {
+        record(arm, seed).write_atomically(dir.path()).unwrap();
+    }
+    // What a killed process leaves.
+    fs::write(dir.path().join(".a-seed2-0.123.tmp"), "{\"version\":1,").unwrap();
+    fs::write(dir.path().join("report.md"), "# Report").unwrap();
+    let read = Record::read_dir(dir.path()).unwrap();
+    let cells: Vec<_> = read.iter().map(|r| (r.cell.arm.as_str(), r.cell.seed)).collect();
+    assert_eq!(cells, [("a", 0), ("a", 1), ("b", 0)]);
+}
+
+#[test]
+fn damaged_and_foreign_files_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = serde_json::to_string(&record("fcn", 0)).unwrap();
+    let path = dir.path().join("x.json");
+    for (content, problem) in [
+        (String::new(), "not a whole record"),
+        (text[..text.len() / 2].to_owned(), "not a whole record"),
+        (format!("{text}{text}"), "not a whole record"),
+        (text.replace("\"version\":1", "\"version\":9"), "a record of version 9, but this"),
+        (text.replace("\"protocol\"", "\"protocl\""), "unknown field `protocl`"),
+        (text.replace("\"epochs\":3", "\"epochs\":4"), "the record was edited"),
+        (text.replace("\"seed\":0", "\"seed\":1"), "the record was edited"),
+    ] {
+        assert_ne!(content, text);
+        fs::write(&path, content).unwrap();
+        let message = Record::read_dir(dir.path()).unwrap_err().to_string();
+        assert!(message.starts_with(&path.display().to_string()), "{message}");
+        assert!(message.contains(problem) && !message.contains('\n'), "{message}");
+    }
+}
+
+#[test]
+fn what_could_not_be_read_back_is_not_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut diverged = record("fcn", 0);
+    diverged.curve[0].train_loss = f64::NAN;
+    let message = diverged.write_atomically(dir.path()).unwrap_err().to_string();
+    assert!(message.contains("a number that is not finite?"), "{message}");
+    assert!(names(dir.path()).is_empty());
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = dir.path().join("none");
+    let message = record("fcn", 0).write_atomically(&missing).unwrap_err().to_string();
+    assert!(message.starts_with(&missing.display().to_string()), "{message}");
+    assert!(Record::read_dir(&missing).is_err());
+}
+
+#[test]
+fn machine_and_time_are_no_results() {
+    let first = record("fcn", 0);
+    let mut second = first.clone();
+    second.provenance.cpu = "another".into();
+    second.timing.training_s = 5.0;
+    assert!(first.same_results(&second));
+    for change in [
+        |r: &mut Record| r.best_epoch += 1,
+        |r: &mut Record| r.curve[0].train_loss += 1e-15,
+        |r: &mut Record| r.images[0].counts[1] += 1,
+        |r: &mut Record| r.metrics.class_iou_percent[1] = Some(0.0),
+        |r: &mut Record| r.weights_sha256 = Some("0".into()),
+    ] {
+        let mut other = second.clone();
+        change(&mut other);
+        assert!(!first.same_results(&other));
+    }
+}
