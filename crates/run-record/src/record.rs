@@ -150,8 +150,8 @@ pub struct Timing {
     pub evaluation_s: f64,
     /// Median seconds from pixels to classes, one image at a time.
     pub seconds_per_image: f64,
-    /// Largest resident memory of the process so far, where the system tells it.
-    pub peak_memory_mib: Option<f64>,
+    /// Largest resident memory of the process so far.
+    pub peak_memory_mib: f64,
 }
 
 impl Record {
