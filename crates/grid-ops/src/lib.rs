@@ -1,13 +1,36 @@
-//! Differentiable operations on feature grids.
+//! Differentiable operations on feature grids that candle lacks, gets wrong or runs slowly.
+//!
+//! A *feature grid* is an `f32` or `f64` tensor `[n, c, h, w]`. Every operation is a slice kernel,
+//! a `CustomOp` around it and a checked public function; gradients are written by hand and held
+//! against central differences. Results do not depend on the number of threads.
+//!
+//! ```
+//! use candle_core::{DType, Device, Tensor};
+//! use grid_ops::{Conv2d, conv2d};
+//!
+//! let x = Tensor::ones((1, 1, 3, 3), DType::F32, &Device::Cpu)?;
+//! let weight = Tensor::ones((1, 1, 3, 3), DType::F32, &Device::Cpu)?;
+//! let y = conv2d(&x, &weight, None, &Conv2d { padding: 1, ..Conv2d::default() })?;
+//! assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [4., 6., 4., 6., 9., 6., 4., 6., 4.]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`Real`], [`matmul`] and [`view`] are what other crates build kernels of their own with.
+//!
+//! Not here: parameters and configurations of networks, and what candle already does right.
 
+mod batch_norm;
+mod conv2d;
+mod cross_entropy;
+mod error;
+mod pool;
 mod real;
+mod resize;
 
+pub use batch_norm::{BatchNorm, batch_norm, batch_norm_frozen};
+pub use conv2d::{Activation, Conv2d, conv2d};
+pub use cross_entropy::{IGNORE, argmax_upsampled, cross_entropy, upsampled_cross_entropy};
+pub use error::{Error, Result};
+pub use pool::{Pool, Rounding, max_pool2d};
 pub use real::{MatMut, MatRef, Real, matmul, view};
-
-/// Placeholder error.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The tensor library failed underneath.
-    #[error(transparent)]
-    Candle(#[from] candle_core::Error),
-}
+pub use resize::{Corners, resize_bilinear};

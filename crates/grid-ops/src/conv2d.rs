@@ -1,0 +1,163 @@
+//! Two-dimensional convolution with bias and activation in one operation.
+
+mod depthwise;
+mod general;
+mod op;
+
+use candle_core::Tensor;
+
+use crate::error::checked_grid;
+use crate::{Error, Real, Result};
+
+/// What is applied to a convolution's output, in the same pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Activation {
+    /// Nothing.
+    #[default]
+    Identity,
+    /// `max(x, 0)`.
+    Relu,
+    /// `min(max(x, 0), 6)`.
+    Relu6,
+}
+
+impl Activation {
+    #[inline(always)]
+    fn apply<T: Real>(self, x: T) -> T {
+        // Comparisons rather than `max`, so that NaN stays NaN.
+        match self {
+            Self::Relu | Self::Relu6 if x < T::zero() => T::zero(),
+            Self::Relu6 if x > T::of(6.0) => T::of(6.0),
+            _ => x,
+        }
+    }
+
+    /// True where the activation lets a gradient through, by its output.
+    #[inline(always)]
+    fn passes<T: Real>(self, y: T) -> bool {
+        match self {
+            Self::Identity => true,
+            Self::Relu => y != T::zero(),
+            Self::Relu6 => y != T::zero() && y != T::of(6.0),
+        }
+    }
+}
+
+/// The options of [`conv2d`], the same along both axes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conv2d {
+    /// Distance of two outputs, in inputs. Default: 1.
+    pub stride: usize,
+    /// Zeros on every side. Default: 0.
+    pub padding: usize,
+    /// Distance of two taps of the kernel, in inputs. Default: 1.
+    pub dilation: usize,
+    /// Groups of channels that do not see each other. Default: 1.
+    pub groups: usize,
+    /// What is applied to the output. Default: nothing.
+    pub activation: Activation,
+}
+
+impl Default for Conv2d {
+    fn default() -> Self {
+        Self { stride: 1, padding: 0, dilation: 1, groups: 1, activation: Activation::Identity }
+    }
+}
+
+/// Sizes of one convolution.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    n: usize,
+    /// Channels, rows and columns of the input.
+    c: usize,
+    h: usize,
+    w: usize,
+    /// Channels, rows and columns of the output.
+    k: usize,
+    oh: usize,
+    ow: usize,
+    /// Rows and columns of the kernel.
+    kh: usize,
+    kw: usize,
+    config: Conv2d,
+}
+
+impl Sizes {
+    fn is_depthwise(&self) -> bool {
+        self.config.groups == self.c && self.c == self.k
+    }
+
+    /// The outputs `o` in `0..outputs` whose tap `tap` reads an input in `0..inputs`.
+    fn reach(&self, tap: usize, inputs: usize, outputs: usize) -> std::ops::Range<usize> {
+        let Conv2d { stride, padding, dilation, .. } = self.config;
+        let shift = tap * dilation;
+        let first = padding.saturating_sub(shift).div_ceil(stride);
+        let end = (inputs + padding).saturating_sub(shift).div_ceil(stride).min(outputs);
+        first.min(end)..end
+    }
+}
+
+/// Convolves `x` with `weight`, adds `bias` and applies the activation.
+///
+/// As in every deep-learning library this is a cross-correlation:
+/// `y[k, i, j] = φ(b[k] + Σ w[k, c, p, q] · x[c, i·s + p·d − pad, j·s + q·d − pad])`.
+/// Dense kernels run as matrix products over tiles of the unfolded input (im2col); depthwise
+/// ones (`groups` = channels) row by row without unfolding.
+///
+/// # Shapes
+///
+/// - `x`: `[n, c, h, w]`, `f32` or `f64`
+/// - `weight`: `[k, c/groups, kh, kw]`
+/// - `bias`: `[k]`
+/// - returns: `[n, k, oh, ow]`, `oh = (h + 2·padding − dilation·(kh − 1) − 1) / stride + 1`
+///
+/// Differentiable in all three; no gradient is computed for a tensor that tracks none.
+///
+/// # Errors
+///
+/// [`Error::Shape`] where shapes do not fit or are zero, [`Error::Config`] for a zero option or
+/// groups that do not divide the channels, [`Error::DType`] for other number types.
+pub fn conv2d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    config: &Conv2d,
+) -> Result<Tensor> {
+    let op = "conv2d";
+    let (n, c, h, w) = checked_grid(op, x)?;
+    let (k, of_group, kh, kw) = checked_grid(op, weight)?;
+    let Conv2d { stride, padding, dilation, groups, .. } = *config;
+    for (field, value) in [("stride", stride), ("dilation", dilation), ("groups", groups)] {
+        if value == 0 {
+            return Err(Error::Config { op, field, value, reason: "expected at least 1" });
+        }
+    }
+    if c % groups != 0 || k % groups != 0 {
+        let reason = "which does not divide the channels of input and output";
+        return Err(Error::Config { op, field: "groups", value: groups, reason });
+    }
+    if of_group != c / groups {
+        let expected = "weight: [k, c/groups, kh, kw] with c as in x";
+        return Err(Error::Shape { op, expected, got: weight.dims().to_vec() });
+    }
+    let out = |size: usize, kernel: usize| {
+        let reach = dilation * (kernel - 1) + 1;
+        (size + 2 * padding).checked_sub(reach).map(|rest| rest / stride + 1)
+    };
+    let (Some(oh), Some(ow)) = (out(h, kh), out(w, kw)) else {
+        let expected = "x: [n, c, h, w] that, padded, is at least as large as the dilated kernel";
+        return Err(Error::Shape { op, expected, got: x.dims().to_vec() });
+    };
+    let bias = match bias {
+        Some(bias) if bias.dims() == [k] => bias.contiguous()?,
+        Some(bias) => {
+            let got = bias.dims().to_vec();
+            return Err(Error::Shape { op, expected: "bias: [k] with k as in weight", got });
+        }
+        None => Tensor::zeros(k, x.dtype(), x.device())?,
+    };
+    let sizes = Sizes { n, c, h, w, k, oh, ow, kh, kw, config: *config };
+    let tracked = [x.track_op(), weight.track_op(), bias.track_op()];
+    let op = op::ConvOp { sizes, tracked };
+    Ok(x.contiguous()?.apply_op3(&weight.contiguous()?, &bias, op)?)
+}

@@ -1,0 +1,346 @@
+//! Masked cross-entropy and class maps, at the labels' resolution from lower-resolution logits.
+
+use std::sync::OnceLock;
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, WithDType, bail};
+use rayon::prelude::*;
+
+use crate::error::{checked_dtype, checked_grid};
+use crate::resize::{Blend, Corners, blends};
+use crate::{Error, Real, Result, view};
+
+/// The label of pixels that are not counted.
+pub const IGNORE: u8 = 255;
+
+/// Output rows that one task works through; part of the result's bits.
+const ROWS: usize = 64;
+
+/// The mean cross-entropy of `logits` against `labels` over the counted pixels.
+///
+/// # Shapes
+///
+/// - `logits`: `[n, k, h, w]`, `f32` or `f64`
+/// - `labels`: `[n, h, w]`, `u8`: a class below `k`, or [`IGNORE`]
+/// - `class_weights`: `k` factors; the mean is then weighted, as PyTorch's is
+/// - returns: a scalar; 0 with gradient 0 where no pixel is counted
+///
+/// Differentiable in the logits.
+///
+/// # Errors
+///
+/// [`Error::Shape`] where shapes do not fit, [`Error::Label`] for a label that is no class,
+/// [`Error::DType`] for other number types.
+pub fn cross_entropy(
+    logits: &Tensor,
+    labels: &Tensor,
+    class_weights: Option<&[f64]>,
+) -> Result<Tensor> {
+    let op = "cross_entropy";
+    let (n, _, h, w) = checked_grid(op, logits)?;
+    if labels.dims() != [n, h, w] {
+        let expected = "labels: [n, h, w] with n, h and w as in logits";
+        return Err(Error::Shape { op, expected, got: labels.dims().to_vec() });
+    }
+    run(op, logits, labels, class_weights)
+}
+
+/// [`cross_entropy`] of logits resized bilinearly to the size of the labels
+/// ([`Corners::Centers`]), without ever holding logits or probabilities of that size.
+///
+/// Each pixel's logits, probabilities and gradient live in a few registers; what is kept is the
+/// gradient of the low-resolution logits.
+///
+/// # Shapes
+///
+/// - `logits`: `[n, k, h', w']`, `f32` or `f64`
+/// - `labels`: `[n, h, w]`, `u8`
+/// - returns: a scalar
+///
+/// # Errors
+///
+/// As [`cross_entropy`].
+pub fn upsampled_cross_entropy(
+    logits: &Tensor,
+    labels: &Tensor,
+    class_weights: Option<&[f64]>,
+) -> Result<Tensor> {
+    run("upsampled_cross_entropy", logits, labels, class_weights)
+}
+
+fn run(
+    op: &'static str,
+    logits: &Tensor,
+    labels: &Tensor,
+    class_weights: Option<&[f64]>,
+) -> Result<Tensor> {
+    let (n, classes, h, w) = checked_grid(op, logits)?;
+    let &[images, height, width] = labels.dims() else {
+        let expected = "labels: [n, h, w]";
+        return Err(Error::Shape { op, expected, got: labels.dims().to_vec() });
+    };
+    if images != n || height == 0 || width == 0 {
+        let expected = "labels: [n, h, w] with n as in logits, none of them zero";
+        return Err(Error::Shape { op, expected, got: labels.dims().to_vec() });
+    }
+    if labels.dtype() != DType::U8 {
+        return Err(Error::DType { op, expected: "u8 labels", got: labels.dtype() });
+    }
+    if classes > usize::from(IGNORE) {
+        let reason = "expected at most 255 classes";
+        return Err(Error::Config { op, field: "classes", value: classes, reason });
+    }
+    let weights = match class_weights {
+        Some(weights) if weights.len() == classes => weights.to_vec(),
+        Some(weights) => {
+            let expected = "class_weights: one for each of the k classes of logits";
+            return Err(Error::Shape { op, expected, got: vec![weights.len()] });
+        }
+        None => vec![1.0; classes],
+    };
+    let labels = labels.flatten_all()?.to_vec1::<u8>()?;
+    let is_no_class = |&label: &u8| label != IGNORE && usize::from(label) >= classes;
+    if let Some(index) = labels.iter().position(is_no_class) {
+        return Err(Error::Label { op, label: labels[index], index, classes });
+    }
+    let mut counts = [0u64; 256];
+    labels.iter().for_each(|&label| counts[usize::from(label)] += 1);
+    let total = weights.iter().zip(counts).map(|(weight, count)| weight * count as f64).sum();
+    let (from, to) = ((h, w), (height, width));
+    let gradient = (OnceLock::new(), OnceLock::new());
+    let tracked = logits.track_op();
+    let op = Loss { classes, from, to, labels, weights, total, tracked, gradient };
+    Ok(logits.contiguous()?.apply_op1(op)?)
+}
+
+struct Loss {
+    classes: usize,
+    from: (usize, usize),
+    to: (usize, usize),
+    labels: Vec<u8>,
+    weights: Vec<f64>,
+    /// The sum of the counted pixels' weights.
+    total: f64,
+    tracked: bool,
+    /// Of the low-resolution logits, for an upstream gradient of 1.
+    gradient: (OnceLock<Vec<f32>>, OnceLock<Vec<f64>>),
+}
+
+/// Interpolates one image's logits `[k, h', w']` row by row, classes innermost.
+struct Rows<'a, T> {
+    logits: &'a [T],
+    classes: usize,
+    from: (usize, usize),
+}
+
+impl<T: Real> Rows<'_, T> {
+    /// The logits between two rows, `[w', k]`.
+    #[inline(always)]
+    fn read(&self, row: Blend<T>, line: &mut [T]) {
+        let (h, w) = self.from;
+        for class in 0..self.classes {
+            let plane = &self.logits[class * h * w..][..h * w];
+            let (above, below) = (&plane[row.first * w..][..w], &plane[row.second * w..][..w]);
+            for (j, (&a, &b)) in above.iter().zip(below).enumerate() {
+                line[j * self.classes + class] = a + row.share * (b - a);
+            }
+        }
+    }
+
+    /// The logits between two columns of a line, `[k]`.
+    #[inline(always)]
+    fn blend(&self, line: &[T], column: Blend<T>, to: &mut [T]) {
+        let k = self.classes;
+        let (a, b) = (&line[column.first * k..][..k], &line[column.second * k..][..k]);
+        for ((to, &a), &b) in to.iter_mut().zip(a).zip(b) {
+            *to = a + column.share * (b - a);
+        }
+    }
+}
+
+impl Loss {
+    /// Loss and gradient of one block of rows of one image.
+    #[inline(always)]
+    fn block<T: Real>(&self, logits: &[T], image: usize, block: usize) -> (f64, Vec<T>) {
+        let (k, (h, w), (height, width)) = (self.classes, self.from, self.to);
+        let rows = blends::<T>(h, height, Corners::Centers);
+        let columns = blends::<T>(w, width, Corners::Centers);
+        let source =
+            Rows { logits: &logits[image * k * h * w..][..k * h * w], classes: k, from: self.from };
+        let mut gradient = vec![T::zero(); if self.tracked { k * h * w } else { 0 }];
+        let (mut line, mut d_line) = (vec![T::zero(); w * k], vec![T::zero(); w * k]);
+        let mut z = vec![T::zero(); k];
+        let mut loss = 0.0;
+        for (i, &row) in rows.iter().enumerate().skip(block * ROWS).take(ROWS) {
+            source.read(row, &mut line);
+            d_line.fill(T::zero());
+            let labels = &self.labels[(image * height + i) * width..][..width];
+            for (&label, &column) in labels.iter().zip(&columns) {
+                if label == IGNORE {
+                    continue;
+                }
+                let label = usize::from(label);
+                source.blend(&line, column, &mut z);
+                let top = z.iter().fold(T::neg_infinity(), |top, &z| if z > top { z } else { top });
+                let of_label = z[label] - top;
+                let mut sum = T::zero();
+                for z in &mut z {
+                    *z = (*z - top).exp();
+                    sum = sum + *z;
+                }
+                let weight = self.weights[label] / self.total;
+                loss += weight * (sum.ln() - of_label).to_f64().unwrap_or(f64::NAN);
+                if !self.tracked {
+                    continue;
+                }
+                let (scale, weight) = (T::of(weight) / sum, T::of(weight));
+                z.iter_mut().for_each(|z| *z = *z * scale);
+                z[label] = z[label] - weight;
+                let second = column.share;
+                let first = T::one() - second;
+                for (d, &g) in d_line[column.first * k..][..k].iter_mut().zip(&z) {
+                    *d = first.mul_add(g, *d);
+                }
+                for (d, &g) in d_line[column.second * k..][..k].iter_mut().zip(&z) {
+                    *d = second.mul_add(g, *d);
+                }
+            }
+            if !self.tracked {
+                continue;
+            }
+            for (row, share) in [(row.first, T::one() - row.share), (row.second, row.share)] {
+                for class in 0..k {
+                    let to = &mut gradient[class * h * w + row * w..][..w];
+                    for (j, to) in to.iter_mut().enumerate() {
+                        *to = share.mul_add(d_line[j * k + class], *to);
+                    }
+                }
+            }
+        }
+        (loss, gradient)
+    }
+
+    fn forward<T: Real>(&self, logits: &[T]) -> (T, Vec<T>) {
+        let image_len = self.classes * self.from.0 * self.from.1;
+        let (images, blocks) = (logits.len() / image_len, self.to.0.div_ceil(ROWS));
+        let mut gradient = vec![T::zero(); if self.tracked { logits.len() } else { 0 }];
+        if self.total == 0.0 {
+            return (T::zero(), gradient);
+        }
+        let arch = pulp::Arch::new();
+        let parts: Vec<(f64, Vec<T>)> = (0..images * blocks)
+            .into_par_iter()
+            .map(|at| {
+                arch.dispatch(
+                    #[inline(always)]
+                    || self.block(logits, at / blocks, at % blocks),
+                )
+            })
+            .collect();
+        // In a fixed order: the bits must not depend on the number of threads.
+        let mut loss = 0.0;
+        for (at, (part, d)) in parts.into_iter().enumerate() {
+            loss += part;
+            let to = gradient.iter_mut().skip(at / blocks * image_len);
+            to.zip(d).for_each(|(to, d)| *to = *to + d);
+        }
+        (T::of(loss), gradient)
+    }
+}
+
+impl CustomOp1 for Loss {
+    fn name(&self) -> &'static str {
+        "cross-entropy"
+    }
+
+    fn cpu_fwd(
+        &self,
+        logits: &CpuStorage,
+        layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        // The same instance runs forward once only, so `set` cannot fail.
+        let loss = match logits.dtype() {
+            DType::F32 => {
+                let (loss, gradient) = self.forward(view::<f32>((logits, layout))?);
+                let _ = self.gradient.0.set(gradient);
+                f32::to_cpu_storage_owned(vec![loss])
+            }
+            DType::F64 => {
+                let (loss, gradient) = self.forward(view::<f64>((logits, layout))?);
+                let _ = self.gradient.1.set(gradient);
+                f64::to_cpu_storage_owned(vec![loss])
+            }
+            other => bail!("cross-entropy: expected f32 or f64, got {other:?}"),
+        };
+        Ok((loss, Shape::from(())))
+    }
+
+    fn bwd(
+        &self,
+        logits: &Tensor,
+        _loss: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<Option<Tensor>> {
+        let (shape, on) = (logits.shape(), logits.device());
+        let gradient = match (logits.dtype(), &self.gradient) {
+            (DType::F32, (kept, _)) => kept.get().cloned().map(|g| Tensor::from_vec(g, shape, on)),
+            (_, (_, kept)) => kept.get().cloned().map(|g| Tensor::from_vec(g, shape, on)),
+        };
+        let Some(gradient) = gradient else { bail!("cross-entropy: backward before forward") };
+        Ok(Some(gradient?.broadcast_mul(grad)?))
+    }
+}
+
+/// The class of every pixel: logits resized bilinearly ([`Corners::Centers`]), the largest taken,
+/// the first of equals.
+///
+/// # Shapes
+///
+/// - `logits`: `[n, k, h', w']`, `f32` or `f64`, `k` at most 255
+/// - returns: `n·height·width` class indices, row-major
+///
+/// # Errors
+///
+/// [`Error::Shape`] or [`Error::Config`] for an empty grid or too many classes, [`Error::DType`]
+/// for other number types.
+pub fn argmax_upsampled(logits: &Tensor, height: usize, width: usize) -> Result<Vec<u8>> {
+    let op = "argmax_upsampled";
+    let (n, k, h, w) = checked_grid(op, logits)?;
+    checked_dtype(op, logits)?;
+    if height == 0 || width == 0 {
+        let reason = "expected at least 1";
+        return Err(Error::Config { op, field: "height or width", value: 0, reason });
+    }
+    if k > usize::from(IGNORE) {
+        let reason = "expected at most 255 classes";
+        return Err(Error::Config { op, field: "classes", value: k, reason });
+    }
+    let logits = logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+    let rows = blends::<f32>(h, height, Corners::Centers);
+    let columns = blends::<f32>(w, width, Corners::Centers);
+    let mut classes = vec![0u8; n * height * width];
+    let arch = pulp::Arch::new();
+    let run = |at: usize, to: &mut [u8]| {
+        let logits = &logits[at / height * k * h * w..][..k * h * w];
+        let source = Rows { logits, classes: k, from: (h, w) };
+        let (mut line, mut z) = (vec![0.0; w * k], vec![0.0; k]);
+        source.read(rows[at % height], &mut line);
+        for (to, &column) in to.iter_mut().zip(&columns) {
+            source.blend(&line, column, &mut z);
+            let mut best = 0;
+            for class in 1..k {
+                if z[class] > z[best] {
+                    best = class;
+                }
+            }
+            *to = best as u8;
+        }
+    };
+    classes.par_chunks_mut(width).enumerate().for_each(|(at, to)| {
+        arch.dispatch(
+            #[inline(always)]
+            || run(at, to),
+        );
+    });
+    Ok(classes)
+}

@@ -1,0 +1,164 @@
+//! Maximum pooling.
+
+use std::sync::OnceLock;
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, WithDType, bail};
+use rayon::prelude::*;
+
+use crate::error::checked_grid;
+use crate::{Error, Real, Result, view};
+
+/// How an output size that is not whole is rounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Rounding {
+    /// Down.
+    #[default]
+    Floor,
+    /// Up, but no window starts beyond the input and its leading padding (torchvision's
+    /// `ceil_mode`).
+    Ceil,
+}
+
+/// The options of a pooling, the same along both axes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pool {
+    /// Rows and columns of a window.
+    pub kernel: usize,
+    /// Distance of two windows.
+    pub stride: usize,
+    /// Cells on every side that no window counts; at most half the kernel.
+    pub padding: usize,
+    /// How the output size is rounded.
+    pub rounding: Rounding,
+}
+
+impl Pool {
+    /// The output size for an input of `size`; `None` if no window fits.
+    fn out(&self, size: usize) -> Option<usize> {
+        let rest = (size + 2 * self.padding).checked_sub(self.kernel)?;
+        Some(match self.rounding {
+            Rounding::Floor => rest / self.stride + 1,
+            Rounding::Ceil => {
+                let out = rest.div_ceil(self.stride) + 1;
+                if (out - 1) * self.stride >= size + self.padding { out - 1 } else { out }
+            }
+        })
+    }
+}
+
+/// The maximum of every window of `x`; the first one gets the gradient where several are equal.
+///
+/// # Shapes
+///
+/// - `x`: `[n, c, h, w]`, `f32` or `f64`
+/// - returns: `[n, c, oh, ow]`, `oh = (h + 2·padding − kernel) / stride + 1`, rounded as asked
+///
+/// Differentiable. NaN in a window comes out as NaN.
+///
+/// # Errors
+///
+/// [`Error::Shape`] where no window fits, [`Error::Config`] for a zero kernel or stride or a
+/// padding of more than half the kernel, [`Error::DType`] for other number types.
+pub fn max_pool2d(x: &Tensor, pool: &Pool) -> Result<Tensor> {
+    let op = "max_pool2d";
+    let (_, _, h, w) = checked_grid(op, x)?;
+    for (field, value) in [("kernel", pool.kernel), ("stride", pool.stride)] {
+        if value == 0 {
+            return Err(Error::Config { op, field, value, reason: "expected at least 1" });
+        }
+    }
+    if pool.padding > pool.kernel / 2 {
+        let reason = "expected at most half the kernel";
+        return Err(Error::Config { op, field: "padding", value: pool.padding, reason });
+    }
+    let (Some(oh), Some(ow)) = (pool.out(h), pool.out(w)) else {
+        let expected = "x: [n, c, h, w] that, padded, is at least as large as the kernel";
+        return Err(Error::Shape { op, expected, got: x.dims().to_vec() });
+    };
+    let op = MaxPool { pool: *pool, from: (h, w), to: (oh, ow), winners: OnceLock::new() };
+    Ok(x.contiguous()?.apply_op1(op)?)
+}
+
+struct MaxPool {
+    pool: Pool,
+    from: (usize, usize),
+    to: (usize, usize),
+    /// For each output the index of its input within the plane.
+    winners: OnceLock<Vec<u32>>,
+}
+
+impl MaxPool {
+    fn forward<T: Real>(&self, x: &[T]) -> Vec<T> {
+        let ((h, w), (oh, ow)) = (self.from, self.to);
+        let planes = x.len() / (h * w);
+        let mut y = vec![T::zero(); planes * oh * ow];
+        let mut winners = vec![0u32; y.len()];
+        let Pool { kernel, stride, padding, .. } = self.pool;
+        let window = |at: usize, size: usize| {
+            let start = at * stride;
+            start.saturating_sub(padding)..(start + kernel).saturating_sub(padding).min(size)
+        };
+        let outputs = y.par_chunks_mut(oh * ow).zip(winners.par_chunks_mut(oh * ow));
+        outputs.zip(x.par_chunks(h * w)).for_each(|((y, winners), x)| {
+            for (at, (y, winner)) in y.iter_mut().zip(winners).enumerate() {
+                let mut best = None;
+                for i in window(at / ow, h) {
+                    for j in window(at % ow, w) {
+                        let value = x[i * w + j];
+                        if best.is_none_or(|(top, _)| value > top || value.is_nan()) {
+                            best = Some((value, i * w + j));
+                        }
+                    }
+                }
+                // Every window holds an input: padding is at most half the kernel.
+                let (value, index) = best.unwrap_or((T::neg_infinity(), 0));
+                (*y, *winner) = (value, index as u32);
+            }
+        });
+        // The same instance runs forward once only.
+        let _ = self.winners.set(winners);
+        y
+    }
+
+    fn backward_tensor<T: Real + WithDType>(
+        &self,
+        x: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<Option<Tensor>> {
+        let Some(winners) = self.winners.get() else { bail!("max-pool: backward before forward") };
+        let ((h, w), (oh, ow)) = (self.from, self.to);
+        let grad = grad.flatten_all()?.to_vec1::<T>()?;
+        let mut d_x = vec![T::zero(); x.elem_count()];
+        let outputs = grad.par_chunks(oh * ow).zip(winners.par_chunks(oh * ow));
+        d_x.par_chunks_mut(h * w).zip(outputs).for_each(|(d_x, (grad, winners))| {
+            for (&g, &winner) in grad.iter().zip(winners) {
+                d_x[winner as usize] = g + d_x[winner as usize];
+            }
+        });
+        Ok(Some(Tensor::from_vec(d_x, x.shape(), x.device())?))
+    }
+}
+
+impl CustomOp1 for MaxPool {
+    fn name(&self) -> &'static str {
+        "max-pool2d"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let y = match x.dtype() {
+            DType::F32 => f32::to_cpu_storage_owned(self.forward(view::<f32>((x, layout))?)),
+            DType::F64 => f64::to_cpu_storage_owned(self.forward(view::<f64>((x, layout))?)),
+            other => bail!("max-pool2d: expected f32 or f64, got {other:?}"),
+        };
+        let dims = layout.dims();
+        Ok((y, Shape::from((dims[0], dims[1], self.to.0, self.to.1))))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        match x.dtype() {
+            DType::F32 => self.backward_tensor::<f32>(x, grad),
+            _ => self.backward_tensor::<f64>(x, grad),
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Bilinear resizing of feature grids.
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, WithDType, bail};
+use rayon::prelude::*;
+
+use crate::error::checked_grid;
+use crate::{Error, Real, Result, view};
+
+/// Where the corners of two grids lie on each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Corners {
+    /// The corners of the corner cells (`align_corners = false`): sizes scale as images do.
+    Centers,
+    /// The centres of the corner cells (`align_corners = true`).
+    Aligned,
+}
+
+/// One output's share in two neighbouring inputs: `(1 - share) · first + share · second`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Blend<T> {
+    pub(crate) first: usize,
+    pub(crate) second: usize,
+    pub(crate) share: T,
+}
+
+/// The blends of `outputs` cells over `inputs` cells, as PyTorch's `interpolate` has them.
+pub(crate) fn blends<T: Real>(inputs: usize, outputs: usize, corners: Corners) -> Vec<Blend<T>> {
+    let at = |output: usize| match corners {
+        Corners::Centers => {
+            let scale = inputs as f64 / outputs as f64;
+            ((output as f64 + 0.5) * scale - 0.5).max(0.0)
+        }
+        Corners::Aligned if outputs == 1 => 0.0,
+        Corners::Aligned => output as f64 * (inputs - 1) as f64 / (outputs - 1) as f64,
+    };
+    let blend = |output| {
+        let first = (at(output).floor() as usize).min(inputs - 1);
+        let share = T::of((at(output) - first as f64).min(1.0));
+        Blend { first, second: (first + 1).min(inputs - 1), share }
+    };
+    (0..outputs).map(blend).collect()
+}
+
+/// Resizes every channel of `x` bilinearly to `height × width`, up or down.
+///
+/// The values and the two conventions of [`Corners`] are those of PyTorch's
+/// `interpolate(mode="bilinear")` without antialiasing.
+///
+/// # Shapes
+///
+/// - `x`: `[n, c, h, w]`, `f32` or `f64`
+/// - returns: `[n, c, height, width]`
+///
+/// Differentiable.
+///
+/// # Errors
+///
+/// [`Error::Shape`] or [`Error::Config`] for an empty grid, [`Error::DType`] for other numbers.
+pub fn resize_bilinear(
+    x: &Tensor,
+    height: usize,
+    width: usize,
+    corners: Corners,
+) -> Result<Tensor> {
+    let op = "resize_bilinear";
+    let (_, _, h, w) = checked_grid(op, x)?;
+    for (field, value) in [("height", height), ("width", width)] {
+        if value == 0 {
+            return Err(Error::Config { op, field, value, reason: "expected at least 1" });
+        }
+    }
+    if (h, w) == (height, width) {
+        return Ok(x.clone());
+    }
+    Ok(x.contiguous()?.apply_op1(Resize { from: (h, w), to: (height, width), corners })?)
+}
+
+struct Resize {
+    from: (usize, usize),
+    to: (usize, usize),
+    corners: Corners,
+}
+
+impl Resize {
+    fn blends<T: Real>(&self) -> (Vec<Blend<T>>, Vec<Blend<T>>) {
+        let rows = blends(self.from.0, self.to.0, self.corners);
+        (rows, blends(self.from.1, self.to.1, self.corners))
+    }
+
+    fn forward<T: Real>(&self, x: &[T]) -> Vec<T> {
+        let ((h, w), (height, width)) = (self.from, self.to);
+        let (rows, columns) = self.blends::<T>();
+        let planes = x.len() / (h * w);
+        let mut y = vec![T::zero(); planes * height * width];
+        let run = |x: &[T], y: &mut [T]| {
+            let mut line = vec![T::zero(); w];
+            for (row, y) in rows.iter().zip(y.chunks_exact_mut(width)) {
+                let (above, below) = (&x[row.first * w..][..w], &x[row.second * w..][..w]);
+                for ((to, &a), &b) in line.iter_mut().zip(above).zip(below) {
+                    *to = a + row.share * (b - a);
+                }
+                for (to, column) in y.iter_mut().zip(&columns) {
+                    let (a, b) = (line[column.first], line[column.second]);
+                    *to = a + column.share * (b - a);
+                }
+            }
+        };
+        let arch = pulp::Arch::new();
+        y.par_chunks_mut(height * width).zip(x.par_chunks(h * w)).for_each(|(y, x)| {
+            arch.dispatch(
+                #[inline(always)]
+                || run(x, y),
+            );
+        });
+        y
+    }
+
+    fn backward<T: Real>(&self, grad: &[T]) -> Vec<T> {
+        let ((h, w), (height, width)) = (self.from, self.to);
+        let (rows, columns) = self.blends::<T>();
+        let planes = grad.len() / (height * width);
+        let mut d_x = vec![T::zero(); planes * h * w];
+        let run = |d_x: &mut [T], grad: &[T]| {
+            let mut line = vec![T::zero(); w];
+            for (row, grad) in rows.iter().zip(grad.chunks_exact(width)) {
+                line.fill(T::zero());
+                for (&g, column) in grad.iter().zip(&columns) {
+                    let second = column.share * g;
+                    line[column.first] = line[column.first] + (g - second);
+                    line[column.second] = line[column.second] + second;
+                }
+                for (to, &g) in d_x[row.first * w..][..w].iter_mut().zip(&line) {
+                    *to = *to + (T::one() - row.share) * g;
+                }
+                for (to, &g) in d_x[row.second * w..][..w].iter_mut().zip(&line) {
+                    *to = *to + row.share * g;
+                }
+            }
+        };
+        let arch = pulp::Arch::new();
+        d_x.par_chunks_mut(h * w).zip(grad.par_chunks(height * width)).for_each(|(d_x, grad)| {
+            arch.dispatch(
+                #[inline(always)]
+                || run(d_x, grad),
+            );
+        });
+        d_x
+    }
+
+    fn backward_tensor<T: Real + WithDType>(
+        &self,
+        x: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<Option<Tensor>> {
+        let d_x = self.backward(&grad.flatten_all()?.to_vec1::<T>()?);
+        Ok(Some(Tensor::from_vec(d_x, x.shape(), x.device())?))
+    }
+}
+
+impl CustomOp1 for Resize {
+    fn name(&self) -> &'static str {
+        "resize-bilinear"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let y = match x.dtype() {
+            DType::F32 => f32::to_cpu_storage_owned(self.forward(view::<f32>((x, layout))?)),
+            DType::F64 => f64::to_cpu_storage_owned(self.forward(view::<f64>((x, layout))?)),
+            other => bail!("resize-bilinear: expected f32 or f64, got {other:?}"),
+        };
+        let dims = layout.dims();
+        Ok((y, Shape::from((dims[0], dims[1], self.to.0, self.to.1))))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        match x.dtype() {
+            DType::F32 => self.backward_tensor::<f32>(x, grad),
+            _ => self.backward_tensor::<f64>(x, grad),
+        }
+    }
+}
