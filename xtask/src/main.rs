@@ -1,2 +1,65 @@
 //! The commands a person types: `cargo xtask <command>`.
-fn main() {}
+//!
+//! Commands that need tensors build the `experiments` binary and call it; this one only depends on
+//! `run-record`, so that it answers mistakes within a second.
+#![allow(clippy::print_stdout, reason = "a command talks on standard output")]
+
+mod ci;
+mod experiments;
+mod project;
+mod reproduce;
+mod tables;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::project::Project;
+
+/// Scene parsing with dense recurrent networks: everything a person types.
+#[derive(clap::Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    after_help = "Examples:
+  cargo xtask reproduce                      train and compare all arms on the synthetic set
+  cargo xtask reproduce camvid --data-root PATH/TO/camvid --weights PATH/TO/weights
+  cargo xtask ci                             everything a change must pass"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    Reproduce(reproduce::Args),
+    Tables(tables::Args),
+    /// Check the house rules: who depends on whom, file heads and lengths, manifests.
+    Tidy,
+    /// Run everything a change must pass, cheapest first.
+    Ci,
+}
+
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    match Project::locate().and_then(|project| run(&project, &command)) {
+        Ok(code) => code,
+        Err(error) => {
+            // One line whatever RUST_BACKTRACE says.
+            eprintln!("error: {}", format!("{error:#}").trim_end().replace('\n', " "));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(project: &Project, command: &Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Reproduce(args) => return reproduce::run(project, args),
+        Command::Tables(args) => tables::run(project, args)?,
+        Command::Tidy => tidy::run(project)?,
+        Command::Ci => ci::run(project)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

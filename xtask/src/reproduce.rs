@@ -1,0 +1,141 @@
+//! `cargo xtask reproduce`: train and compare the arms of a sweep.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, ensure};
+use run_record::Sweep;
+
+use crate::experiments::Experiments;
+use crate::project::Project;
+
+/// Train and compare the arms of a sweep; cells that are finished already are used again.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  cargo xtask reproduce
+  cargo xtask reproduce camvid --data-root PATH/TO/camvid --weights PATH/TO/weights
+  cargo xtask reproduce --arms fcn,dense-attention --seeds 0 --set training.epochs=3
+  cargo xtask reproduce my-sweep.toml --out-dir my-results")]
+pub(crate) struct Args {
+    /// Name of a sweep in crates/experiments/sweeps, or the path of a TOML file of your own.
+    #[arg(value_name = "SWEEP|PATH.toml", default_value = "synthetic")]
+    pub(crate) sweep: String,
+    /// Root folder of the dataset, for sweeps on a dataset that is not embedded.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data_root: Option<PathBuf>,
+    /// File of pretrained weights, or a folder that holds it.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) weights: Option<PathBuf>,
+    /// Only these arms.
+    #[arg(long, value_name = "ARM,…", value_delimiter = ',')]
+    pub(crate) arms: Vec<String>,
+    /// These seeds instead of the sweep's own.
+    #[arg(long, value_name = "SEED,…", value_delimiter = ',')]
+    pub(crate) seeds: Vec<u64>,
+    /// Change a key of every arm's configuration; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Where records, report and pictures go [default: target/reproduce/<sweep>].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out_dir: Option<PathBuf>,
+}
+
+/// Checks what can be checked without tensors, then builds and runs.
+pub(crate) fn run(project: &Project, args: &Args) -> anyhow::Result<ExitCode> {
+    let plan = plan(project, args)?;
+    Experiments::build(project)?.run(&plan)
+}
+
+/// The arguments of the `experiments` binary.
+fn plan(project: &Project, args: &Args) -> anyhow::Result<Vec<OsString>> {
+    let path = project.sweep(&args.sweep)?;
+    let sweep = narrowed(&path, args)?;
+    let mut plan: Vec<OsString> = vec!["reproduce".into()];
+    let mut option = |name: &str, value: OsString| plan.extend([OsString::from(name), value]);
+    option("--sweep", absolute(&path)?);
+    if let Some(root) = &args.data_root {
+        check_data_root(root)?;
+        option("--data-root", absolute(root)?);
+    }
+    if let Some(weights) = &args.weights {
+        let found = weights.exists();
+        ensure!(found, "--weights {}: there is no such file or folder", weights.display());
+        option("--weights", absolute(weights)?);
+    }
+    for (name, list) in [("--arms", args.arms.join(",")), ("--seeds", join(&args.seeds))] {
+        if !list.is_empty() {
+            option(name, list.into());
+        }
+    }
+    for change in &args.set {
+        option("--set", change.into());
+    }
+    let out_dir = match &args.out_dir {
+        Some(dir) => dir.clone(),
+        None => project.root.join("target/reproduce").join(&sweep.name),
+    };
+    check_out_dir(&out_dir)?;
+    option("--out-dir", absolute(&out_dir)?);
+    option("--command", as_typed().into());
+    Ok(plan)
+}
+
+/// Names and keys are checked here as well, so that a mistake is answered before a build.
+fn narrowed(path: &Path, args: &Args) -> anyhow::Result<Sweep> {
+    let mut sweep = Sweep::load(path)?;
+    if !args.arms.is_empty() {
+        sweep.keep_arms(&args.arms)?;
+    }
+    if !args.seeds.is_empty() {
+        sweep.keep_seeds(&args.seeds)?;
+    }
+    for change in &args.set {
+        sweep.set(change)?;
+    }
+    Ok(sweep)
+}
+
+fn check_data_root(root: &Path) -> anyhow::Result<()> {
+    let shown = root.display();
+    ensure!(root.exists(), "--data-root {shown}: there is no such folder");
+    let mut entries = root.read_dir().with_context(|| format!("--data-root {shown}"))?;
+    ensure!(entries.next().is_some(), "--data-root {shown}: the folder is empty");
+    Ok(())
+}
+
+fn check_out_dir(dir: &Path) -> anyhow::Result<()> {
+    let failed = || format!("the output folder {} cannot be written", dir.display());
+    std::fs::create_dir_all(dir).with_context(failed)?;
+    let probe = dir.join(format!(".probe.{}", std::process::id()));
+    std::fs::write(&probe, "").with_context(failed)?;
+    std::fs::remove_file(&probe).with_context(failed)
+}
+
+/// The binary runs in the root of the checkout, the user may be elsewhere.
+fn absolute(path: &Path) -> anyhow::Result<OsString> {
+    let absolute = std::path::absolute(path).with_context(|| path.display().to_string())?;
+    let here = std::env::current_dir().context("the current folder")?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    // Short in messages wherever both mean the same.
+    let short = absolute.strip_prefix(&here).ok().filter(|_| root == Some(&here));
+    Ok(short.map_or(absolute.clone(), Path::to_owned).into())
+}
+
+fn join(seeds: &[u64]) -> String {
+    seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// The command line, for the report.
+fn as_typed() -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./=,:+@%".contains(c);
+    let quoted = std::env::args_os().skip(1).map(|arg| {
+        let arg = arg.to_string_lossy().into_owned();
+        if !arg.is_empty() && arg.chars().all(plain) {
+            arg
+        } else {
+            format!("'{}'", arg.replace('\'', r"'\''"))
+        }
+    });
+    std::iter::once("cargo xtask".to_owned()).chain(quoted).collect::<Vec<_>>().join(" ")
+}
