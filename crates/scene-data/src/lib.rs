@@ -1,1 +1,49 @@
 //! Scene-parsing datasets as they are on disk, and a synthetic one.
+//!
+//! A [`SceneDataset`] hands out [`Sample`]s: a photograph as RGB8 and its [`LabelMap`] of `u8`
+//! class indices, where [`IGNORE`] (255) marks pixels that no loss and no score counts. Every
+//! on-disk encoding is mapped at the door; a value outside it is an error that names the file and
+//! the value. [`DatasetConfig`] is how a configuration names a dataset.
+//!
+//! ```
+//! use scene_data::{DatasetConfig, Split};
+//! use scene_data::beacons::BeaconsConfig;
+//!
+//! let config = DatasetConfig::Beacons(BeaconsConfig { train_images: 4, ..Default::default() });
+//! let set = config.open(None, Split::Train)?;
+//! let sample = set.sample(0)?;
+//! assert_eq!(sample.labels.data.len(), 96 * 96);
+//! # Ok::<(), scene_data::Error>(())
+//! ```
+//!
+//! Not here: tensors and models (this crate hands out plain slices), scores (see `seg-metrics`).
+
+mod error;
+mod sample;
+
+mod config;
+mod dataset;
+
+mod ade20k;
+pub mod beacons;
+mod camvid;
+mod cityscapes;
+mod pascal_context;
+
+mod class_table;
+mod fingerprint;
+mod folder;
+mod image_file;
+mod label_png;
+mod layout;
+pub mod synth;
+mod transform;
+
+pub use config::{DatasetConfig, PascalContextConfig};
+pub use dataset::{SceneDataset, Split};
+pub use error::Error;
+pub use image_file::read_image;
+pub use label_png::{MAX_PIXELS, U16Map, read_label_png, read_png_u16};
+pub use layout::Layout;
+pub use sample::{Class, IGNORE, LabelMap, Sample, UNDEFINED_DISTANCE_PX};
+pub use transform::{IMAGENET_MEAN, IMAGENET_STD, flip_horizontal, normalised_planes};

@@ -1,0 +1,47 @@
+//! Cityscapes with fine annotations: 2,975/500 images of 2048×1024, 19 classes.
+
+use std::path::Path;
+
+use crate::class_table::CITYSCAPES;
+use crate::folder::{FolderDataset, Pair, sorted_names};
+use crate::layout::{Layout, describe};
+use crate::{Error, Split};
+
+/// Opens a split: all photographs of all its cities, sorted by city and name.
+///
+/// The labels are read from `labelIds` files and mapped to the 19 training classes on the fly:
+/// the release has no `labelTrainIds` files. Test labels are withheld (the files there are
+/// dummies), so [`Split::Test`] is the validation split.
+pub(crate) fn open(root: &Path, split: Split) -> Result<FolderDataset, Error> {
+    let root = Layout::Cityscapes.locate(root)?;
+    let split = match split {
+        Split::Train => "train",
+        Split::Val | Split::Test => "val",
+    };
+    let images = root.join("leftImg8bit").join(split);
+    let mut pairs = Vec::new();
+    for city in if images.is_dir() { sorted_names(&images)? } else { Vec::new() } {
+        let folder = images.join(&city);
+        if !folder.is_dir() {
+            continue;
+        }
+        for name in sorted_names(&folder)? {
+            let Some(id) = name.to_str().and_then(|name| name.strip_suffix("_leftImg8bit.png"))
+            else {
+                continue;
+            };
+            let labels = root.join("gtFine").join(split).join(&city);
+            let labels = labels.join(format!("{id}_gtFine_labelIds.png"));
+            pairs.push(Pair { id: id.to_owned(), image: folder.join(&name), labels });
+        }
+    }
+    if pairs.is_empty() {
+        return Err(Error::NotTheDataset {
+            dataset: Layout::Cityscapes.title(),
+            root,
+            expected: format!("leftImg8bit/{split}/<city>/*_leftImg8bit.png"),
+            found: describe(&images),
+        });
+    }
+    FolderDataset::new(Layout::Cityscapes, &root, &CITYSCAPES, pairs)
+}

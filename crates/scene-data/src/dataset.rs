@@ -1,0 +1,91 @@
+//! What all datasets have in common.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::{Class, Error, Sample, fingerprint};
+
+/// A part of a dataset.
+///
+/// ADE20K, PASCAL-Context and Cityscapes publish no test labels: there, [`Split::Test`] is the
+/// official validation split, as it is in the tables of papers.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize, serde::Serialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Split {
+    /// What a model learns from.
+    Train,
+    /// What a model is chosen by.
+    Val,
+    /// What a model is scored on.
+    Test,
+}
+
+impl Split {
+    /// All splits, in the usual order.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Val, Self::Test];
+
+    /// The name in files and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Val => "val",
+            Self::Test => "test",
+        }
+    }
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Split {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        let found = Self::ALL.into_iter().find(|split| split.as_str() == name);
+        found.ok_or_else(|| Error::UnknownSplit(name.to_owned()))
+    }
+}
+
+/// One split of a dataset: samples that can be read in any order and from any thread.
+pub trait SceneDataset: Send + Sync {
+    /// The dataset's name in configurations, such as `camvid`.
+    fn name(&self) -> &str;
+
+    /// The classes; a label is an index into them or [`IGNORE`](crate::IGNORE).
+    fn classes(&self) -> &[Class];
+
+    /// The number of samples.
+    fn len(&self) -> usize;
+
+    /// Whether there is no sample.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The name of one sample. Panics if `index >= len()`, as slices do.
+    fn id(&self, index: usize) -> &str;
+
+    /// Reads and decodes one sample.
+    ///
+    /// # Errors
+    ///
+    /// An index beyond the end, and everything that can be wrong with the two files.
+    fn sample(&self, index: usize) -> Result<Sample, Error>;
+
+    /// SHA-256, in hexadecimal, over the ids, image bytes and label bytes of all samples in order.
+    ///
+    /// Generated sets hash the pixels. Sets on disk hash their files as they are, so that the
+    /// result does not depend on a JPEG decoder. The number of threads does not matter.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading the samples.
+    fn fingerprint(&self) -> Result<String, Error> {
+        fingerprint::of_samples(self)
+    }
+}

@@ -1,0 +1,191 @@
+//! What can go wrong between a disk and a sample.
+
+use std::path::PathBuf;
+
+/// Why a dataset could not be opened or a sample could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused to read or write a file.
+    #[error("{}: {source}", file.display())]
+    Io {
+        /// The file or folder.
+        file: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A photograph could not be decoded.
+    #[error("{}: not a readable photograph: {source}", file.display())]
+    Image {
+        /// The photograph.
+        file: PathBuf,
+        /// What the decoder said.
+        source: image::ImageError,
+    },
+    /// A label file is damaged, truncated or not a PNG at all.
+    #[error("{}: not a readable PNG (damaged or truncated?): {message}", file.display())]
+    Png {
+        /// The label file.
+        file: PathBuf,
+        /// What the decoder said.
+        message: String,
+    },
+    /// A file could not be encoded.
+    #[error("{}: cannot be encoded: {message}", file.display())]
+    Encode {
+        /// The file that was to be written.
+        file: PathBuf,
+        /// What the encoder said.
+        message: String,
+    },
+    /// A label file is a sound PNG, but not of a kind that holds class indices.
+    #[error("{}: {found}, but {expected}; {hint}", file.display())]
+    LabelFormat {
+        /// The label file.
+        file: PathBuf,
+        /// The pixel format that was found.
+        found: String,
+        /// The pixel format that was expected.
+        expected: &'static str,
+        /// The likely cause.
+        hint: &'static str,
+    },
+    /// A label file holds a value that is no label of its dataset.
+    #[error("{}: label value {value} at column {x}, row {y}, but {expected}", file.display())]
+    LabelValue {
+        /// The label file.
+        file: PathBuf,
+        /// The offending value.
+        value: u8,
+        /// Column of the first offending pixel.
+        x: usize,
+        /// Row of the first offending pixel.
+        y: usize,
+        /// The values the dataset has.
+        expected: String,
+    },
+    /// An image claims more pixels than this crate is ready to allocate.
+    #[error(
+        "{}: {width}×{height} pixels, more than the limit of {} million; is the file damaged?",
+        file.display(), crate::MAX_PIXELS / 1_000_000
+    )]
+    TooLarge {
+        /// The file.
+        file: PathBuf,
+        /// Its width in pixels.
+        width: u32,
+        /// Its height in pixels.
+        height: u32,
+    },
+    /// A photograph and its label map differ in size.
+    #[error(
+        "{}: {image_width}×{image_height} pixels, but its labels {} are {label_width}×{label_height}",
+        image.display(), labels.display()
+    )]
+    SizeMismatch {
+        /// The photograph.
+        image: PathBuf,
+        /// The label file.
+        labels: PathBuf,
+        /// Width of the photograph.
+        image_width: usize,
+        /// Height of the photograph.
+        image_height: usize,
+        /// Width of the label map.
+        label_width: usize,
+        /// Height of the label map.
+        label_height: usize,
+    },
+    /// The data root does not hold the dataset that was asked for.
+    #[error("no {dataset} under {}: expected {expected}; found {found}", root.display())]
+    NotTheDataset {
+        /// The dataset that was asked for.
+        dataset: &'static str,
+        /// The folder that was searched.
+        root: PathBuf,
+        /// What the folder should hold.
+        expected: String,
+        /// What it holds instead.
+        found: String,
+    },
+    /// A dataset that lives on disk was asked for without saying where it is.
+    #[error(
+        "{dataset} is read from disk, but no data root was given; expected a folder with {expected}"
+    )]
+    NoDataRoot {
+        /// The dataset that was asked for.
+        dataset: &'static str,
+        /// What the folder should hold.
+        expected: String,
+    },
+    /// Files that the dataset's lists or folders promise are not there.
+    #[error(
+        "{dataset} under {}: {missing} of {total} {what} are missing, the first is {}",
+        root.display(), first.display()
+    )]
+    MissingFiles {
+        /// The dataset.
+        dataset: &'static str,
+        /// Its folder.
+        root: PathBuf,
+        /// What kind of file is missing.
+        what: &'static str,
+        /// How many are missing.
+        missing: usize,
+        /// How many there should be.
+        total: usize,
+        /// The first missing file.
+        first: PathBuf,
+    },
+    /// A line of a split list cannot be understood.
+    #[error("{}, line {line}: expected {expected}, found {found:?}", file.display())]
+    List {
+        /// The list.
+        file: PathBuf,
+        /// Line number, from 1.
+        line: usize,
+        /// What a line holds.
+        expected: &'static str,
+        /// The line that was found.
+        found: String,
+    },
+    /// A configuration value is outside its range.
+    #[error("{config}: {field} = {value}, expected {expected}")]
+    Config {
+        /// The configuration.
+        config: &'static str,
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: String,
+        /// The range it must be in.
+        expected: String,
+    },
+    /// A name stands for no split.
+    #[error("unknown split {0:?}: expected train, val or test")]
+    UnknownSplit(String),
+    /// A sample was asked for that the dataset does not have.
+    #[error("{dataset} has {len} samples here, there is no number {index}")]
+    Index {
+        /// The dataset.
+        dataset: String,
+        /// The index that was asked for, from 0.
+        index: usize,
+        /// The number of samples.
+        len: usize,
+    },
+    /// A folder to be written already holds something.
+    #[error("{}: not empty; name a new or an empty folder, nothing is overwritten", root.display())]
+    NotEmpty {
+        /// The folder.
+        root: PathBuf,
+    },
+}
+
+impl Error {
+    /// Turns an operating-system error about `file` into one of ours.
+    pub(crate) fn io(file: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self + use<> {
+        let file = file.to_path_buf();
+        move |source| Self::Io { file, source }
+    }
+}
