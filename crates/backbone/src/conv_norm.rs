@@ -1,0 +1,199 @@
+//! Convolution, batch norm and activation: the block that the networks here are made of.
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+use candle_nn::init::DEFAULT_KAIMING_NORMAL;
+use candle_nn::{Init, VarBuilder};
+use grid_ops::{Activation, Conv2d, batch_norm, conv2d};
+
+use crate::error::{Error, Result};
+use crate::network::{NormMode, Phase};
+use crate::running_stats::{self, RunningStats};
+
+/// Added to variances, as in torchvision's networks.
+pub(crate) const EPSILON: f64 = 1e-5;
+
+/// The geometry of a [`ConvNorm`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConvNormSpec {
+    /// Channels in.
+    pub inputs: usize,
+    /// Channels out.
+    pub outputs: usize,
+    /// Rows and columns of the kernel, odd; padding keeps the size at stride 1.
+    pub kernel: usize,
+    /// Distance of two outputs, in inputs.
+    pub stride: usize,
+    /// Distance of two taps of the kernel, in inputs.
+    pub dilation: usize,
+    /// Groups of channels that do not see each other.
+    pub groups: usize,
+    /// What is applied to the normalised output.
+    pub activation: Activation,
+}
+
+impl ConvNormSpec {
+    fn check(&self) -> Result<()> {
+        let Self { inputs, outputs, kernel, stride, dilation, groups, .. } = *self;
+        let error = |field, value: usize, reason: &str| {
+            Err(Error::Config { field, value: value.to_string(), reason: reason.to_owned() })
+        };
+        if kernel.is_multiple_of(2) {
+            return error("kernel", kernel, "expected an odd number");
+        }
+        let all = [("inputs", inputs), ("outputs", outputs), ("stride", stride)];
+        for (field, value) in all.into_iter().chain([("dilation", dilation), ("groups", groups)]) {
+            if value == 0 {
+                return error(field, value, "expected at least 1");
+            }
+        }
+        if !inputs.is_multiple_of(groups) || !outputs.is_multiple_of(groups) {
+            return error("groups", groups, "expected a divisor of the channels in and out");
+        }
+        Ok(())
+    }
+}
+
+/// Convolution without bias → batch norm → activation.
+///
+/// A frozen one is a single operation: statistics and factors are folded into the convolution.
+pub struct ConvNorm {
+    spec: ConvNormSpec,
+    weight: Tensor,
+    norm: Norm,
+}
+
+enum Norm {
+    /// The statistics and factors are in the convolution's weight and in this bias.
+    Folded {
+        layer: String,
+        bias: Tensor,
+    },
+    Trained {
+        gamma: Tensor,
+        beta: Tensor,
+        statistics: RunningStats,
+    },
+}
+
+impl ConvNorm {
+    /// Takes the convolution's `weight` from `conv`; `weight`, `bias` and the statistics of the
+    /// norm from `norm`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for sizes that cannot work, and what the builders report.
+    pub fn new(
+        spec: ConvNormSpec,
+        conv: VarBuilder,
+        norm: VarBuilder,
+        mode: NormMode,
+    ) -> Result<Self> {
+        spec.check()?;
+        let ConvNormSpec { inputs, outputs, kernel, groups, .. } = spec;
+        let shape = (outputs, inputs / groups, kernel, kernel);
+        let weight = conv.get_with_hints(shape, "weight", DEFAULT_KAIMING_NORMAL)?;
+        let gamma = norm.get_with_hints(outputs, "weight", Init::Const(1.0))?;
+        let beta = norm.get_with_hints(outputs, "bias", Init::Const(0.0))?;
+        let (weight, norm) = match mode {
+            NormMode::Frozen => {
+                let statistics = running_stats::read(outputs, &norm)?;
+                let (weight, bias) = fold(&weight, &gamma, &beta, &statistics)?;
+                let bias = bias.detach();
+                (weight.detach(), Norm::Folded { layer: norm.prefix(), bias })
+            }
+            NormMode::Trained => {
+                let statistics = RunningStats::new(outputs, &norm)?;
+                (weight, Norm::Trained { gamma, beta, statistics })
+            }
+        };
+        Ok(Self { spec, weight, norm })
+    }
+
+    /// The block's output; in training it also updates the running statistics.
+    ///
+    /// # Shapes
+    ///
+    /// - `x`: `[n, c, h, w]`
+    /// - returns: `[n, k, ceil(h / stride), ceil(w / stride)]`
+    ///
+    /// # Errors
+    ///
+    /// What [`conv2d`] reports; in training [`Error::SingleValue`] for a batch with one value a
+    /// channel.
+    pub fn forward(&self, x: &Tensor, phase: Phase) -> Result<Tensor> {
+        match (&self.norm, phase) {
+            (Norm::Folded { bias, .. }, _) => {
+                let config = self.conv(self.spec.activation);
+                Ok(conv2d(x, &self.weight, Some(bias), &config)?)
+            }
+            // Folding costs as much as the weights have elements: far less than another pass over
+            // the grid. It is differentiable, should a gradient be wanted.
+            (Norm::Trained { gamma, beta, statistics }, Phase::Eval) => {
+                let (weight, bias) = fold(&self.weight, gamma, beta, &statistics.get())?;
+                Ok(conv2d(x, &weight, Some(&bias), &self.conv(self.spec.activation))?)
+            }
+            (Norm::Trained { gamma, beta, statistics }, Phase::Train) => {
+                let y = conv2d(x, &self.weight, None, &self.conv(Activation::Identity))?;
+                let (n, _, h, w) = y.dims4()?;
+                if n * h * w < 2 {
+                    let layer = statistics.layer().to_owned();
+                    return Err(Error::SingleValue { layer, got: y.dims().to_vec() });
+                }
+                let normed = batch_norm(&y, gamma, beta, EPSILON)?;
+                statistics.update(&normed.mean, &normed.var, n * h * w)?;
+                activate(&normed.y, self.spec.activation)
+            }
+        }
+    }
+
+    /// The running statistics, unless they are folded.
+    pub(crate) fn statistics(&self) -> Option<&RunningStats> {
+        match &self.norm {
+            Norm::Folded { .. } => None,
+            Norm::Trained { statistics, .. } => Some(statistics),
+        }
+    }
+
+    /// An error if `statistics` holds those of this folded norm, which cannot change any more.
+    pub(crate) fn refuse(&self, statistics: &BTreeMap<String, Tensor>) -> Result<()> {
+        let Norm::Folded { layer, .. } = &self.norm else { return Ok(()) };
+        match running_stats::names(layer).into_iter().find(|name| statistics.contains_key(name)) {
+            None => Ok(()),
+            Some(name) => {
+                let reason = "the network is frozen: its statistics are folded into the weights; \
+                              build it from parameters that hold these";
+                Err(Error::Statistics { name, reason: reason.to_owned() })
+            }
+        }
+    }
+
+    fn conv(&self, activation: Activation) -> Conv2d {
+        let ConvNormSpec { kernel, stride, dilation, groups, .. } = self.spec;
+        let padding = dilation * (kernel / 2);
+        Conv2d { stride, padding, dilation, groups, activation }
+    }
+}
+
+/// The weight and bias of a convolution that does what convolution and norm do: with
+/// s = γ / √(var + ε), they are `s · weight` and `β - s · mean`.
+fn fold(
+    weight: &Tensor,
+    gamma: &Tensor,
+    beta: &Tensor,
+    [mean, var]: &[Tensor; 2],
+) -> Result<(Tensor, Tensor)> {
+    let scale = (gamma / (var + EPSILON)?.sqrt()?)?;
+    let bias = (beta - (&scale * mean)?)?;
+    let weight = weight.broadcast_mul(&scale.reshape(((), 1, 1, 1))?)?;
+    Ok((weight, bias))
+}
+
+fn activate(y: &Tensor, activation: Activation) -> Result<Tensor> {
+    Ok(match activation {
+        Activation::Identity => y.clone(),
+        Activation::Relu => y.relu()?,
+        Activation::Relu6 => y.relu()?.minimum(6.0)?,
+    })
+}

@@ -1,0 +1,110 @@
+//! What every backbone offers.
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+
+use crate::conv_norm::ConvNorm;
+use crate::error::{Error, Result};
+
+/// A convolutional network that makes feature maps at several strides.
+///
+/// `Debug` output would be pages of numbers, so there is none.
+pub trait Backbone: Send + Sync {
+    /// What [`Self::forward`] returns, finest first.
+    fn stages(&self) -> &[Stage];
+
+    /// One feature map a stage, finest first.
+    ///
+    /// # Shapes
+    ///
+    /// - `x`: `[n, 3, h, w]`, any size of at least 1×1
+    /// - returns, for each stage: `[n, channels, ceil(h / stride), ceil(w / stride)]`
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`] for another shape; in training with trained norms [`Error::SingleValue`]
+    /// where a grid has shrunk to one value a channel.
+    fn forward(&self, x: &Tensor, phase: Phase) -> Result<Vec<Tensor>>;
+
+    /// The running statistics of all norms by their full names, in the network's order. They move
+    /// during training without being parameters, so a checkpoint must carry them. Empty for a
+    /// frozen network: there they are folded into the weights and never move.
+    fn running_statistics(&self) -> Vec<(String, Tensor)>;
+
+    /// Sets what [`Self::running_statistics`] returned. Names of other networks are left alone, so
+    /// that one map can serve several.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Statistics`] if one is missing or has another shape; nothing is set then. Also if
+    /// the network is frozen and `statistics` holds its names: build it from these instead.
+    fn load_running_statistics(&self, statistics: &BTreeMap<String, Tensor>) -> Result<()>;
+}
+
+/// One of the feature maps that a backbone returns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stage {
+    /// The module after which it is taken, in the network's own names.
+    pub name: String,
+    /// Its channels.
+    pub channels: usize,
+    /// Pixels of the image between two units of the map.
+    pub stride: usize,
+}
+
+/// Whether a forward pass is part of training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Trained norms take the statistics of the batch and update the running ones.
+    Train,
+    /// All norms take the running statistics; nothing changes.
+    Eval,
+}
+
+/// Whether a backbone learns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NormMode {
+    /// Nothing learns. Norms always use the running statistics, which are folded into the
+    /// convolutions' weights and biases when the network is built; gradients reach the input only.
+    Frozen,
+    /// Everything learns, with batch statistics in [`Phase::Train`] and running ones in
+    /// [`Phase::Eval`].
+    Trained,
+}
+
+/// Checks the input of a network.
+pub(crate) fn check_image(op: &'static str, x: &Tensor) -> Result<()> {
+    match x.dims() {
+        &[n, 3, h, w] if n > 0 && h > 0 && w > 0 => Ok(()),
+        got => Err(Error::Shape { op, expected: "[n, 3, h, w], none empty", got: got.to_vec() }),
+    }
+}
+
+/// [`Backbone::running_statistics`] of anything made of these layers.
+pub fn statistics_of<'a>(layers: impl Iterator<Item = &'a ConvNorm>) -> Vec<(String, Tensor)> {
+    layers.filter_map(ConvNorm::statistics).flat_map(|s| s.named()).collect()
+}
+
+/// [`Backbone::load_running_statistics`] of anything made of these layers.
+///
+/// # Errors
+///
+/// As there.
+pub fn load_statistics<'a>(
+    layers: impl Iterator<Item = &'a ConvNorm>,
+    statistics: &BTreeMap<String, Tensor>,
+) -> Result<()> {
+    // All are checked before the first is set.
+    let mut found = Vec::new();
+    for layer in layers {
+        match layer.statistics() {
+            Some(holder) => found.push((holder, holder.find(statistics)?)),
+            None => layer.refuse(statistics)?,
+        }
+    }
+    for (holder, values) in found {
+        holder.set(values);
+    }
+    Ok(())
+}

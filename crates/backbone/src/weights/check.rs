@@ -1,0 +1,76 @@
+//! Whether a file holds what a network asks for.
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+
+use super::{Weights, guess::network_of};
+use crate::config::BackboneConfig;
+use crate::error::{Error, Result};
+
+/// Names listed of each kind of difference.
+const LISTED: usize = 6;
+
+/// The tensors of `weights` that the network of `config` asks for, if it holds all of them and no
+/// others. What the network has no use for by design (classifiers, MobileNetV2's `features.18`)
+/// is left out.
+///
+/// # Errors
+///
+/// [`Error::OtherArchitecture`] with a guess which, or [`Error::Mismatch`] listing what is
+/// missing, left over or of another shape.
+pub fn checked(weights: &Weights, config: &BackboneConfig) -> Result<BTreeMap<String, Tensor>> {
+    let expected = config.parameters()?;
+    let path = || weights.path.clone();
+    let shared = expected.keys().filter(|name| weights.tensors.contains_key(*name)).count();
+    // With fewer than half of the names, the list of differences would say less than this.
+    if shared * 2 < expected.len() {
+        let found = network_of(&weights.tensors);
+        let example = expected.keys().next().map_or("", String::as_str);
+        let expected = format!("{}, with names such as {example}", config.kind());
+        return Err(Error::OtherArchitecture { path: path(), expected, found });
+    }
+    let unused = |name: &str| unused_prefixes(config).iter().any(|p| name.starts_with(p));
+    let (mut missing, mut left_over, mut reshaped) = (Vec::new(), Vec::new(), Vec::new());
+    let mut kept = BTreeMap::new();
+    for (name, shape) in &expected {
+        match weights.tensors.get(name) {
+            None => missing.push(format!("{name} {shape:?}")),
+            Some(tensor) if tensor.dims() != shape => {
+                reshaped.push(format!("{name} is {:?}, expected {shape:?}", tensor.dims()));
+            }
+            Some(tensor) => {
+                kept.insert(name.clone(), tensor.clone());
+            }
+        }
+    }
+    for (name, tensor) in &weights.tensors {
+        if !expected.contains_key(name) && !unused(name) {
+            left_over.push(format!("{name} {:?}", tensor.dims()));
+        }
+    }
+    let groups = [("missing", missing), ("of another shape", reshaped), ("left over", left_over)];
+    let differences: Vec<String> = groups.into_iter().filter_map(list).collect();
+    if differences.is_empty() {
+        return Ok(kept);
+    }
+    let differences = differences.join("; ");
+    Err(Error::Mismatch { path: path(), network: config.kind().to_owned(), differences })
+}
+
+fn unused_prefixes(config: &BackboneConfig) -> &'static [&'static str] {
+    match config {
+        BackboneConfig::SmallCnn(_) => &[],
+        BackboneConfig::MobileNetV2(_) => &["classifier.", "features.18."],
+    }
+}
+
+fn list((what, names): (&str, Vec<String>)) -> Option<String> {
+    if names.is_empty() {
+        return None;
+    }
+    let more = names.len().saturating_sub(LISTED);
+    let listed = names[..names.len() - more].join(", ");
+    let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Some(format!("{} {what}: {listed}{tail}", names.len()))
+}
