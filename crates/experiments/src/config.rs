@@ -132,7 +132,7 @@ impl CellConfig {
     /// cannot work.
     pub fn from_value(value: &serde_json::Value) -> anyhow::Result<Self> {
         let config: Self = serde_json::from_value(value.clone())
-            .map_err(|error| anyhow::anyhow!(with_nearest(&error.to_string())))?;
+            .map_err(|error| anyhow::anyhow!(run_record::with_nearest(&error.to_string())))?;
         config.check().context("the configuration cannot work")?;
         Ok(config)
     }
@@ -174,19 +174,6 @@ impl CellConfig {
             model.context_stride
         );
         Ok(())
-    }
-}
-
-/// Adds the nearest known name to serde's message about an unknown one.
-fn with_nearest(message: &str) -> String {
-    // serde: unknown field `x`, expected one of `a`, `b` (or: expected `a`).
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    let is_unknown = message.starts_with("unknown field") || message.starts_with("unknown variant");
-    let (Some(word), true) = (quoted.next(), is_unknown) else { return message.to_owned() };
-    let known: Vec<&str> = quoted.collect();
-    match run_record::nearest(word, known.iter().copied()) {
-        Some(near) => format!("{message}; did you mean `{near}`?"),
-        None => message.to_owned(),
     }
 }
 

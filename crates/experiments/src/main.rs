@@ -64,16 +64,7 @@ fn main() -> ExitCode {
 #[expect(clippy::print_stdout, reason = "the table is this program's output")]
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Reproduce {
-            sweep,
-            out_dir,
-            data_root,
-            weights,
-            arms,
-            seeds,
-            set,
-            command,
-        } => {
+        Command::Reproduce { sweep, out_dir, data_root, weights, arms, seeds, set, command } => {
             interrupt::listen()?;
             let request = reproduce::Request {
                 sweep,

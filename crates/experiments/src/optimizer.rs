@@ -123,11 +123,8 @@ mod tests {
     #[test]
     fn two_steps_are_those_computed_by_hand() {
         let var = Var::new(&[[1.0f32, -2.0]], &Device::Cpu).unwrap();
-        let config = TrainingConfig {
-            weight_decay: 0.1,
-            clip_norm: 1e9,
-            ..TrainingConfig::default()
-        };
+        let config =
+            TrainingConfig { weight_decay: 0.1, clip_norm: 1e9, ..TrainingConfig::default() };
         let mut optimizer = AdamW::new([("w".to_owned(), var.clone())].into(), &config);
         let (mut w, mut m, mut v) = ([1.0f64, -2.0], [0.0; 2], [0.0; 2]);
         for t in 1..=2 {

@@ -5,7 +5,7 @@ use std::f64::consts::TAU;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Result, Shape, Tensor, Var, bail};
-use candle_nn::init::{FanInOut, NormalOrUniform, NonLinearity};
+use candle_nn::init::{FanInOut, NonLinearity, NormalOrUniform};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
 use rand::{Rng, SeedableRng};
@@ -41,7 +41,8 @@ impl Parameters {
 
     /// The variables that gradient descent moves, by name.
     pub fn trainable(&self) -> BTreeMap<String, Var> {
-        let statistics = |name: &str| name.ends_with("running_mean") || name.ends_with("running_var");
+        let statistics =
+            |name: &str| name.ends_with("running_mean") || name.ends_with("running_var");
         self.all().into_iter().filter(|(name, _)| !statistics(name)).collect()
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use backbone::{Backbone, BackboneConfig, NormMode};
 pub use backbone::Phase;
+use backbone::{Backbone, BackboneConfig, ConvNorm, ConvNormSpec, NormMode};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Init, VarBuilder};
 use dense_rnn::DenseRnn;
@@ -31,7 +31,7 @@ impl Pretrained {
     ///
     /// No such file, or one that holds another network.
     pub fn find(path: &Path, config: &BackboneConfig) -> anyhow::Result<Option<Self>> {
-        if matches!(config, BackboneConfig::SmallCnn { .. }) {
+        if matches!(config, BackboneConfig::SmallCnn(_)) {
             return Ok(None);
         }
         let file = backbone::find_weights(path, config)?;
@@ -41,20 +41,196 @@ impl Pretrained {
     }
 }
 
-/// Image → backbone → stages of the context stride and coarser, joined → 1×1 adapter → context
-/// module, added to the adapter's output → resized to the skip stage and joined with it → 1×1
-/// fusion → 1×1 classifier → logits at the skip's stride (the context's without one).
+/// Image → backbone → stages of the context stride and coarser, resized to it and joined → 1×1
+/// adapter → context module, added to the adapter's output → resized to the skip stage and joined
+/// with it → 1×1 fusion → 1×1 classifier → logits at the skip's stride (the context's without a
+/// skip).
 ///
 /// Reconstruction: the paper's decoder was not at hand.
 pub struct Parser {
     backbone: Box<dyn Backbone>,
     frozen_parameters: usize,
-    /// Indices of the stages that are used, finest first; the first is the skip, if any.
+    /// Indices of the stages that are used, finest first; the first is the skip, if there is one.
     stages: Vec<usize>,
-    has_skip: bool,
-    adapter: NormedConv,
+    adapter: ConvNorm,
     context: Option<DenseRnn>,
-    skip: Option<NormedConv>,
-    fusion: NormedConv,
+    skip: Option<ConvNorm>,
+    fusion: ConvNorm,
     classifier: [Tensor; 2],
+}
+
+impl Parser {
+    /// Builds the network with parameters drawn with `seed`, or taken from `pretrained`.
+    ///
+    /// # Errors
+    ///
+    /// A stride that the backbone has no stage for, a configuration that cannot work, or a frozen
+    /// backbone without weights.
+    pub fn build(
+        config: &ModelConfig,
+        classes: usize,
+        seed: u64,
+        pretrained: Option<&Pretrained>,
+    ) -> anyhow::Result<(Self, Parameters)> {
+        let own = pretrained.map_or_else(BTreeMap::new, |weights| weights.tensors.clone());
+        let prefixed = own.iter().map(|(name, t)| (format!("backbone.{name}"), t.clone()));
+        let parameters = Parameters::new(seed, prefixed.collect());
+        let vb = parameters.builder();
+        let (backbone, frozen_parameters) = match config.backbone_mode {
+            BackboneMode::Frozen => {
+                ensure!(!own.is_empty(), "a frozen backbone needs pretrained weights");
+                let is_parameter = |(name, _): &(&String, &Tensor)| !name.contains(".running_");
+                let count = own.iter().filter(is_parameter).map(|(_, t)| t.elem_count()).sum();
+                // Outside the store: what is frozen is no variable.
+                let vb =
+                    VarBuilder::from_tensors(own.into_iter().collect(), DType::F32, &Device::Cpu);
+                (config.backbone.build(vb, NormMode::Frozen)?, count)
+            }
+            BackboneMode::Trained => {
+                (config.backbone.build(vb.pp("backbone"), NormMode::Trained)?, 0)
+            }
+        };
+        let all = backbone.stages();
+        let of_stride = |stride: usize, name: &str| {
+            let strides: Vec<usize> = all.iter().map(|stage| stage.stride).collect();
+            let found = strides.iter().rposition(|&s| s == stride);
+            found.with_context(|| {
+                format!("model.{name} = {stride}: the backbone has stages of stride {strides:?}")
+            })
+        };
+        let context_at = of_stride(config.context_stride, "context_stride")?;
+        let deep: Vec<usize> = (context_at..all.len()).collect();
+        let skip_at = match config.skip_stride {
+            0 => None,
+            stride => Some(of_stride(stride, "skip_stride")?),
+        };
+        let pointwise = |inputs: usize, outputs: usize, name: &str| {
+            let spec = ConvNormSpec {
+                inputs,
+                outputs,
+                kernel: 1,
+                stride: 1,
+                dilation: 1,
+                groups: 1,
+                activation: Activation::Relu,
+            };
+            let vb = vb.pp(name);
+            ConvNorm::new(spec, vb.pp("conv"), vb.pp("norm"), NormMode::Trained)
+        };
+        let joined = deep.iter().map(|&at| all[at].channels).sum();
+        let channels = config.adapter_channels;
+        let skip = match skip_at {
+            Some(at) => Some(pointwise(all[at].channels, config.skip_channels, "skip")?),
+            None => None,
+        };
+        let skip_channels = skip.as_ref().map_or(0, |_| config.skip_channels);
+        let adapter = pointwise(joined, channels, "adapter")?;
+        let fusion = pointwise(channels + skip_channels, channels, "fusion")?;
+        let context = config.context.build(channels, channels, &vb.pp("context"))?;
+        let hint = Init::Randn { mean: 0.0, stdev: (1.0 / channels as f64).sqrt() };
+        let classifier = [
+            vb.get_with_hints((classes, channels, 1, 1), "classifier.weight", hint)?,
+            vb.get_with_hints(classes, "classifier.bias", Init::Const(0.0))?,
+        ];
+        let stages = skip_at.into_iter().chain(deep).collect();
+        let parser = Self {
+            backbone,
+            frozen_parameters,
+            stages,
+            adapter,
+            context,
+            skip,
+            fusion,
+            classifier,
+        };
+        Ok((parser, parameters))
+    }
+
+    /// The number of classes.
+    pub fn classes(&self) -> usize {
+        self.classifier[1].elem_count()
+    }
+
+    /// Parameters of the backbone that do not learn.
+    pub fn frozen_parameters(&self) -> usize {
+        self.frozen_parameters
+    }
+
+    /// The feature maps that the rest of the network uses, finest first.
+    ///
+    /// # Shapes
+    ///
+    /// - `pixels`: `[n, 3, h, w]`, normalised
+    /// - returns: one `[n, c, h', w']` a stage that is used
+    ///
+    /// # Errors
+    ///
+    /// An image that the backbone cannot take.
+    pub fn features(&self, pixels: &Tensor) -> anyhow::Result<Vec<Tensor>> {
+        self.maps(pixels, Phase::Eval)
+    }
+
+    fn maps(&self, pixels: &Tensor, phase: Phase) -> anyhow::Result<Vec<Tensor>> {
+        let all = self.backbone.forward(pixels, phase)?;
+        Ok(self.stages.iter().map(|&at| all[at].clone()).collect())
+    }
+
+    /// The logits of every class at the decoder's stride, `[n, classes, h', w']`.
+    ///
+    /// # Errors
+    ///
+    /// Inputs that the network cannot take.
+    pub fn logits(&self, inputs: &Inputs, phase: Phase) -> anyhow::Result<Tensor> {
+        let computed;
+        let maps = match inputs {
+            Inputs::Features(maps) => maps,
+            Inputs::Pixels(pixels) => {
+                computed = self.maps(pixels, phase)?;
+                &computed
+            }
+        };
+        let (skip, deep) = maps.split_at(usize::from(self.skip.is_some()));
+        let (_, _, h, w) = deep[0].dims4()?;
+        let resized = deep.iter().map(|map| resize_bilinear(map, h, w, Corners::Centers));
+        let joined = match resized.collect::<Result<Vec<_>, _>>()?.as_slice() {
+            [one] => one.clone(),
+            several => Tensor::cat(several, 1)?,
+        };
+        let mut x = self.adapter.forward(&joined, phase)?; //     [n, p, h, w]
+        if let Some(context) = &self.context {
+            x = (&x + context.forward(&x)?)?;
+        }
+        if let (Some(reduce), Some(skip)) = (&self.skip, skip.first()) {
+            let (_, _, h, w) = skip.dims4()?;
+            let x_there = resize_bilinear(&x, h, w, Corners::Centers)?;
+            x = Tensor::cat(&[x_there, reduce.forward(skip, phase)?], 1)?;
+        }
+        let x = self.fusion.forward(&x, phase)?;
+        let [weight, bias] = &self.classifier;
+        Ok(conv2d(&x, weight, Some(bias), &Conv2d::default())?)
+    }
+
+    /// The running statistics of all norms, by name.
+    pub fn running_statistics(&self) -> BTreeMap<String, Tensor> {
+        let mut all: BTreeMap<_, _> = self.backbone.running_statistics().into_iter().collect();
+        all.extend(backbone::statistics_of(self.norms()));
+        all
+    }
+
+    /// Puts [`Self::running_statistics`] back.
+    ///
+    /// # Errors
+    ///
+    /// If some are missing or of another shape.
+    pub fn load_running_statistics(
+        &self,
+        statistics: &BTreeMap<String, Tensor>,
+    ) -> anyhow::Result<()> {
+        self.backbone.load_running_statistics(statistics)?;
+        Ok(backbone::load_statistics(self.norms(), statistics)?)
+    }
+
+    fn norms(&self) -> impl Iterator<Item = &ConvNorm> {
+        [&self.adapter, &self.fusion].into_iter().chain(&self.skip)
+    }
 }

@@ -29,11 +29,11 @@ pub fn cpu() -> String {
 }
 
 /// The largest memory this process has held, in MiB, where the system tells it.
-pub fn peak_memory_mib() -> Option<u64> {
+pub fn peak_memory_mib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kib / 1024)
+    let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib / 1024.0)
 }
 
 /// SHA-256 in hexadecimal.

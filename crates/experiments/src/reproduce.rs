@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail, ensure};
 use run_record::{Cell, DatasetFacts, Record, Sweep, Timing};
-use scene_data::{Class, SceneDataset, Split};
+use scene_data::{Class, DatasetConfig, SceneDataset, Split};
 use seg_metrics::Protocol;
 
 use crate::config::{BackboneMode, CellConfig, Flip};
@@ -80,10 +80,8 @@ pub fn reproduce(request: &Request) -> anyhow::Result<()> {
         }
         return Err(error);
     }
-    let records: Vec<Record> = cells
-        .iter()
-        .filter_map(|(cell, _)| finished.get(&cell.file_stem()).cloned())
-        .collect();
+    let records: Vec<Record> =
+        cells.iter().filter_map(|(cell, _)| finished.get(&cell.file_stem()).cloned()).collect();
     report::write(&request.out_dir, &sweep, &records, &request.command)?;
     println!("{}\n{}", table::markdown(&sweep, &records), table::caption(&sweep, &records));
     println!("report: {}", request.out_dir.join("report.md").display());
@@ -124,9 +122,11 @@ fn narrowed(request: &Request) -> anyhow::Result<Sweep> {
 }
 
 fn checked_cells(sweep: &Sweep, request: &Request) -> anyhow::Result<Vec<(Cell, CellConfig)>> {
-    let read = |cell: Cell| {
+    let read = |mut cell: Cell| {
         let config = CellConfig::from_value(&cell.config)
             .with_context(|| format!("arm {} of {}", cell.arm, request.sweep.display()))?;
+        // With every default spelled out: a changed default makes another cell.
+        cell.config = serde_json::to_value(&config)?;
         Ok((cell, config))
     };
     let cells = sweep.cells().into_iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
@@ -265,8 +265,12 @@ impl Loaded {
 }
 
 fn protocol_of(config: &CellConfig) -> anyhow::Result<Protocol> {
-    let name = config.dataset.protocol();
-    name.parse().map_err(|_| anyhow::anyhow!("no protocol is known as {name}"))
+    Ok(match &config.dataset {
+        DatasetConfig::PascalContext(options) => {
+            format!("pascal-context-{}", options.classes).parse()?
+        }
+        other => other.name().parse()?,
+    })
 }
 
 fn run_cell(
@@ -323,7 +327,7 @@ fn run_cell(
             training_s: fit.seconds,
             evaluation_s,
             seconds_per_image: seconds_per_image(&parser, &data.test)?,
-            peak_memory_mib: provenance::peak_memory_mib(),
+            peak_memory_mib: provenance::peak_memory_mib().unwrap_or(0.0),
         },
     })
 }

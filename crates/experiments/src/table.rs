@@ -97,11 +97,11 @@ fn difference(records: &[&Record], base: &[&Record]) -> String {
         .filter_map(|r| Some((r.metrics.miou_percent, *seeds.get(&r.cell.seed)?)))
         .collect();
     let (here, there): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
-    match (stats::paired_t_interval(&here, &there), pairs.first()) {
+    match (stats::PairedInterval::new(&here, &there), pairs.first()) {
         (Ok(interval), _) => {
             let (mean, half) = (interval.mean, interval.half_width);
             let text = format!("{mean:+.1} ± {half:.1}");
-            if mean.abs() > half { format!("**{text}**") } else { text }
+            if interval.excludes_zero() { format!("**{text}**") } else { text }
         }
         (Err(_), Some((here, there))) => format!("{:+.1} (one seed)", here - there),
         (Err(_), None) => "no common seed".to_owned(),

@@ -1,0 +1,203 @@
+//! Weights files: what is read, what is refused, and what the messages say.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::Path;
+
+use backbone::{
+    BackboneConfig, Error, MobileNetV2Config, checked, find_weights, load_safetensors,
+};
+use candle_core::{DType, Device, Tensor};
+
+fn mobilenet() -> BackboneConfig {
+    BackboneConfig::MobileNetV2(MobileNetV2Config::default())
+}
+
+/// All that MobileNetV2 asks for, ones.
+fn complete() -> BTreeMap<String, Tensor> {
+    let ones = |shape: Vec<usize>| Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap();
+    mobilenet().parameters().unwrap().into_iter().map(|(name, s)| (name, ones(s))).collect()
+}
+
+fn save(tensors: &BTreeMap<String, Tensor>, file: &Path) {
+    let map: HashMap<&str, Tensor> =
+        tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
+    candle_core::safetensors::save(&map, file).unwrap();
+}
+
+fn message(tensors: &BTreeMap<String, Tensor>) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("w.safetensors");
+    save(tensors, &file);
+    let error = checked(&load_safetensors(&file).unwrap(), &mobilenet()).unwrap_err().to_string();
+    error.replace(&file.display().to_string(), "FILE")
+}
+
+/// A file with ones of one element under these names.
+fn named(names: &[&str]) -> BTreeMap<String, Tensor> {
+    let one = Tensor::ones(1, DType::F32, &Device::Cpu).unwrap();
+    names.iter().map(|name| ((*name).to_owned(), one.clone())).collect()
+}
+
+#[test]
+fn a_complete_file_passes_whatever_its_classifier_and_precision() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("w.safetensors");
+    let mut tensors = complete();
+    let half = tensors["features.0.0.weight"].to_dtype(DType::F16).unwrap();
+    tensors.insert("features.0.0.weight".to_owned(), (half * 0.1).unwrap());
+    let double = tensors["features.0.1.bias"].to_dtype(DType::F64).unwrap();
+    tensors.insert("features.0.1.bias".to_owned(), double);
+    tensors.extend(named(&["classifier.1.weight", "features.18.0.weight"]));
+    let counter = Tensor::new(&[3i64], &Device::Cpu).unwrap();
+    tensors.insert("features.0.1.num_batches_tracked".to_owned(), counter);
+    save(&tensors, &file);
+    let weights = load_safetensors(&file).unwrap();
+    assert!(!weights.tensors.contains_key("features.0.1.num_batches_tracked"));
+    let kept = checked(&weights, &mobilenet()).unwrap();
+    assert!(kept.keys().eq(complete().keys()));
+    assert!(kept.values().all(|tensor| tensor.dtype() == DType::F32));
+    let value = kept["features.0.0.weight"].flatten_all().unwrap().to_vec1::<f32>().unwrap()[0];
+    assert!((value - 0.1).abs() < 1e-4 && value != 0.1, "0.1 in half precision: {value}");
+}
+
+#[test]
+fn the_digest_is_sha_256() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("empty.safetensors");
+    fs::write(&file, b"\x02\0\0\0\0\0\0\0{}").unwrap();
+    let weights = load_safetensors(&file).unwrap();
+    assert!(weights.tensors.is_empty());
+    // printf '\2\0\0\0\0\0\0\0{}' | sha256sum
+    let expected = "411a485216e432ece6b9af94fa32154cf79a2a56d4f81266baa50063f45092bd";
+    assert_eq!(weights.sha256, expected);
+}
+
+#[test]
+fn differences_are_listed_with_shapes() {
+    let mut tensors = complete();
+    tensors.remove("features.9.conv.2.weight");
+    let zeros = Tensor::zeros(7, DType::F32, &Device::Cpu).unwrap();
+    tensors.insert("features.0.1.bias".to_owned(), zeros);
+    tensors.extend(named(&["head.weight"]));
+    assert_eq!(
+        message(&tensors),
+        "FILE: weights that do not fit mobilenet-v2: 1 missing: features.9.conv.2.weight [64, \
+         384, 1, 1]; 1 of another shape: features.0.1.bias is [7], expected [32]; 1 left over: \
+         head.weight [1]"
+    );
+}
+
+#[test]
+fn long_lists_are_cut() {
+    let mut tensors = complete();
+    tensors.retain(|name, _| !name.starts_with("features.9."));
+    let text = message(&tensors);
+    assert!(text.contains("15 missing: ") && text.ends_with(" and 9 more"), "{text}");
+}
+
+#[test]
+fn another_architecture_is_named() {
+    let blocks: Vec<String> = (0..6).map(|k| format!("layer3.{k}.conv1.weight")).collect();
+    let mut resnet = vec!["layer1.0.conv1.weight", "layer1.0.conv3.weight"];
+    resnet.extend(blocks.iter().map(String::as_str));
+    let cases: [(&[&str], &str); 6] = [
+        (&resnet, "ResNet-50 by its names"),
+        (&["layer1.0.conv1.weight", "layer3.0.conv1.weight"], "a ResNet by its names"),
+        (&["features.3.squeeze.weight", "features.0.weight"], "SqueezeNet by its names"),
+        (&["features.0.weight", "features.2.weight", "classifier.6.weight"], "VGG by its names"),
+        (&["stages.0.0.conv.weight"], "this crate's small-cnn by its names"),
+        (&["b", "a"], "an unknown network, with names such as a, b"),
+    ];
+    for (names, found) in cases {
+        assert_eq!(
+            message(&named(names)),
+            format!(
+                "FILE: weights of another architecture: expected mobilenet-v2, with names such as \
+                 features.0.0.weight, found {found}"
+            )
+        );
+    }
+}
+
+#[test]
+fn broken_files_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("w.safetensors");
+    save(&named(&["a", "b"]), &file);
+    let whole = fs::read(&file).unwrap();
+    for len in 0..whole.len() {
+        fs::write(&file, &whole[..len]).unwrap();
+        let error = load_safetensors(&file).unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, Error::Malformed { .. }), "{text}");
+        assert!(text.contains(&format!("it has {len} bytes and may be cut off")), "{text}");
+    }
+    // A header that promises 2⁶³ elements.
+    let header = r#"{"a":{"dtype":"F32","shape":[9223372036854775807],"data_offsets":[0,4]}}"#;
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.bytes().chain([0; 4]));
+    fs::write(&file, bytes).unwrap();
+    assert!(matches!(load_safetensors(&file), Err(Error::Malformed { .. })));
+}
+
+#[test]
+fn values_that_are_no_weights_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("w.safetensors");
+    let of = |value: f32| Tensor::new(&[1.0, value], &Device::Cpu).unwrap();
+    let cases = [
+        ("a", of(f32::NAN), "a holds the value NaN"),
+        ("a", of(f32::INFINITY), "a holds the value inf"),
+        ("n.running_var", of(-1.0), "n.running_var holds a negative variance"),
+        ("a", Tensor::new(&[1u8], &Device::Cpu).unwrap(), "a holds U8; weights are F32"),
+    ];
+    for (name, tensor, expected) in cases {
+        save(&BTreeMap::from([(name.to_owned(), tensor)]), &file);
+        let error = load_safetensors(&file).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn files_are_found_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let text = |config: &BackboneConfig, path: &Path| {
+        let error = find_weights(path, config).unwrap_err().to_string();
+        error.replace(&dir.display().to_string(), "DIR")
+    };
+    let start = "no weights for mobilenet-v2: expected mobilenet_v2_features.safetensors or \
+                 mobilenet_v2*.safetensors; found";
+    assert_eq!(text(&mobilenet(), dir), format!("DIR: {start} an empty folder"));
+    let gone = dir.join("gone");
+    assert_eq!(text(&mobilenet(), &gone), format!("DIR/gone: {start} no such file or folder"));
+    let touch = |name: &str| fs::write(dir.join(name), b"").unwrap();
+    touch("vgg16.safetensors");
+    touch("mobilenet_v2.pth");
+    let listed = format!("DIR: {start} mobilenet_v2.pth, vgg16.safetensors");
+    assert_eq!(text(&mobilenet(), dir), listed);
+    touch("mobilenet_v2-b0353104.safetensors");
+    let found = find_weights(dir, &mobilenet()).unwrap();
+    assert_eq!(found, dir.join("mobilenet_v2-b0353104.safetensors"));
+    touch("mobilenet_v2-other.safetensors");
+    let several = "several, mobilenet_v2-b0353104.safetensors, mobilenet_v2-other.safetensors; \
+                   give the path of one";
+    assert_eq!(text(&mobilenet(), dir), format!("DIR: {start} {several}"));
+    touch("mobilenet_v2_features.safetensors");
+    let found = find_weights(dir, &mobilenet()).unwrap();
+    assert_eq!(found, dir.join("mobilenet_v2_features.safetensors"));
+    // A file is taken at its word.
+    let file = dir.join("vgg16.safetensors");
+    assert_eq!(find_weights(&file, &mobilenet()).unwrap(), file);
+    assert!(text(&BackboneConfig::default(), dir).contains("no pretrained weights"));
+}
+
+#[test]
+fn a_folder_is_no_weights_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = load_safetensors(folder.path()).unwrap_err().to_string();
+    assert!(error.ends_with("expected a weights file, found something else"), "{error}");
+    let error = load_safetensors(&folder.path().join("gone")).unwrap_err().to_string();
+    assert!(error.contains("cannot read the weights: "), "{error}");
+}
