@@ -23,13 +23,12 @@ pub(crate) fn open(root: &Path, split: Split) -> Result<FolderDataset, Error> {
             let expected = "two paths, of the image and of its labels";
             return Err(Error::List { file: list, line, expected, found: text });
         };
-        let (image, labels) = (inside(&root, image), inside(&root, labels));
-        let id = image.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        let id = Path::new(image).file_stem().map(|stem| stem.to_string_lossy().into_owned());
         let Some(id) = id else {
             let expected = "the path of an image";
             return Err(Error::List { file: list, line, expected, found: text });
         };
-        pairs.push(Pair { id, image, labels });
+        pairs.push(Pair { id, image: inside(&root, image), labels: inside(&root, labels) });
     }
     FolderDataset::new(Layout::CamVid, &root, &CAMVID, pairs)
 }

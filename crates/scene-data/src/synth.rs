@@ -1,8 +1,6 @@
 //! Writes the synthetic set in the genuine layouts, so that everything that reads a dataset can
 //! be tried without a download.
 
-use std::fs::File;
-use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
@@ -121,8 +119,7 @@ fn write_list(layout: Layout, split: Split, root: &Path, list: &str) -> Result<(
         Layout::PascalContext => root.join(format!("ImageSets/SegmentationContext/{split}.txt")),
         Layout::Ade20k | Layout::Cityscapes => return Ok(()),
     };
-    make_parent(&file)?;
-    std::fs::write(&file, list).map_err(Error::io(&file))
+    write_file(&file, list.as_bytes())
 }
 
 /// Class indices as the dataset's files hold them.
@@ -142,10 +139,6 @@ enum Depth {
 }
 
 fn write_png(file: &Path, labels: &LabelMap, depth: Depth) -> Result<(), Error> {
-    let encode_error =
-        |error: png::EncodingError| Error::Encode { file: file.into(), message: error.to_string() };
-    let mut encoder = png::Encoder::new(create(file)?, labels.width as u32, labels.height as u32);
-    encoder.set_color(png::ColorType::Grayscale);
     let (bits, bytes) = match depth {
         Depth::Eight => (png::BitDepth::Eight, labels.data.clone()),
         Depth::Sixteen => {
@@ -153,30 +146,35 @@ fn write_png(file: &Path, labels: &LabelMap, depth: Depth) -> Result<(), Error> 
             (png::BitDepth::Sixteen, wide.collect())
         }
     };
+    let mut encoded = Vec::new();
+    let mut encoder = png::Encoder::new(&mut encoded, labels.width as u32, labels.height as u32);
+    encoder.set_color(png::ColorType::Grayscale);
     encoder.set_depth(bits);
-    let mut writer = encoder.write_header().map_err(encode_error)?;
-    writer.write_image_data(&bytes).map_err(encode_error)?;
-    writer.finish().map_err(encode_error)
+    encoder
+        .write_header()
+        .and_then(|mut writer| {
+            writer.write_image_data(&bytes)?;
+            writer.finish()
+        })
+        .map_err(|error| Error::Encode { file: file.into(), message: error.to_string() })?;
+    write_file(file, &encoded)
 }
 
 /// Writes a PNG or a JPEG, as the ending says.
 fn write_image(file: &Path, image: &RgbImage) -> Result<(), Error> {
-    let out = create(file)?;
-    let done = if file.extension().is_some_and(|ending| ending == "jpg") {
-        image.write_with_encoder(JpegEncoder::new_with_quality(out, 95))
+    let mut encoded = Vec::new();
+    if file.extension().is_some_and(|ending| ending == "jpg") {
+        image.write_with_encoder(JpegEncoder::new_with_quality(&mut encoded, 95))
     } else {
-        image.write_with_encoder(image::codecs::png::PngEncoder::new(out))
-    };
-    done.map_err(|error| Error::Encode { file: file.into(), message: error.to_string() })
+        image.write_with_encoder(image::codecs::png::PngEncoder::new(&mut encoded))
+    }
+    .map_err(|error| Error::Encode { file: file.into(), message: error.to_string() })?;
+    write_file(file, &encoded)
 }
 
-fn create(file: &Path) -> Result<BufWriter<File>, Error> {
-    make_parent(file)?;
-    Ok(BufWriter::new(File::create(file).map_err(Error::io(file))?))
-}
-
-fn make_parent(file: &Path) -> Result<(), Error> {
-    file.parent().map_or(Ok(()), make_folder)
+fn write_file(file: &Path, bytes: &[u8]) -> Result<(), Error> {
+    file.parent().map_or(Ok(()), make_folder)?;
+    std::fs::write(file, bytes).map_err(Error::io(file))
 }
 
 fn make_folder(folder: &Path) -> Result<(), Error> {
