@@ -8,15 +8,23 @@ fn tiny() -> BeaconsConfig {
 }
 
 fn samples(config: &BeaconsConfig) -> Vec<Sample> {
-    let set = Beacons::new(config, Split::Train).unwrap();
-    (0..set.len()).map(|index| set.sample(index).unwrap()).collect()
+    let set = Beacons::new(config, Split::Train).expect("an allowed configuration");
+    (0..set.len()).map(|index| set.sample(index).expect("a sample")).collect()
 }
 
 /// Records of runs on the default set name these hashes: whoever changes a byte makes another set.
 #[test]
 fn the_bytes_are_frozen() {
-    let small = [(Split::Train, "aaf5b51eca97bbdc2ebede34e683e79befa720edef9221a0913e96ceacbe517c"), (Split::Val, "cc2d9df91fc661ec722b4e8ccfb0055e60053d61acfcb3fd05ea79dd1d2f2994"), (Split::Test, "6c952c68a52b1a38afeecaef9e746059b64b5a7a9b47124c59662247dc65d610")];
-    let default = [(Split::Train, "25209d56442ce269b6208e8dca785e2d216b07edf1aa355223d1e9c7d0a6d600"), (Split::Val, "169289404f37f34f0d143c2b13fa28e9eaa24944777df4ac7352c4a89e24ecd5"), (Split::Test, "605c419dab92b24aeb582481de75d2774a972e0be50e4fd1afd9e07dd4ed2ff2")];
+    let small = [
+        (Split::Train, "aaf5b51eca97bbdc2ebede34e683e79befa720edef9221a0913e96ceacbe517c"),
+        (Split::Val, "cc2d9df91fc661ec722b4e8ccfb0055e60053d61acfcb3fd05ea79dd1d2f2994"),
+        (Split::Test, "6c952c68a52b1a38afeecaef9e746059b64b5a7a9b47124c59662247dc65d610"),
+    ];
+    let default = [
+        (Split::Train, "25209d56442ce269b6208e8dca785e2d216b07edf1aa355223d1e9c7d0a6d600"),
+        (Split::Val, "169289404f37f34f0d143c2b13fa28e9eaa24944777df4ac7352c4a89e24ecd5"),
+        (Split::Test, "605c419dab92b24aeb582481de75d2774a972e0be50e4fd1afd9e07dd4ed2ff2"),
+    ];
     for (config, frozen) in [(tiny(), small), (BeaconsConfig::default(), default)] {
         for (split, hash) in frozen {
             let set = Beacons::new(&config, split).unwrap();
@@ -82,7 +90,8 @@ fn beacon_centre(sample: &Sample, texture: u8) -> (u32, u32) {
     let frame = [[255, 64, 48], [64, 240, 80], [72, 120, 255], [255, 232, 48]];
     let frame = frame[usize::from(texture)];
     let pixels = sample.image.enumerate_pixels().filter(|(_, _, pixel)| pixel.0 == frame);
-    let first = pixels.map(|(x, y, _)| (x, y)).min_by_key(|&(x, y)| (y, x)).unwrap();
+    let first =
+        pixels.map(|(x, y, _)| (x, y)).min_by_key(|&(x, y)| (y, x)).expect("every beacon is drawn");
     (first.0 + 4, first.1 + 4)
 }
 

@@ -9,9 +9,9 @@ use std::path::PathBuf;
 
 /// Writes a file into a folder of its own and hands both back (the folder lives as long).
 fn file(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("labels.png");
-    std::fs::write(&file, bytes).unwrap();
+    std::fs::write(&file, bytes).expect("a writable folder");
     (folder, file)
 }
 

@@ -41,8 +41,8 @@ fn config(layout: Layout) -> DatasetConfig {
 }
 
 fn written(layout: Layout) -> TempDir {
-    let root = tempdir().unwrap();
-    synth::write(layout, &tiny(), root.path()).unwrap();
+    let root = tempdir().expect("a temporary folder");
+    synth::write(layout, &tiny(), root.path()).expect("a layout that can be written");
     root
 }
 
@@ -52,7 +52,7 @@ fn open(layout: Layout, root: &Path, split: Split) -> Result<Box<dyn SceneDatase
 
 /// The message of an open that must fail.
 fn refusal(layout: Layout, root: &Path) -> String {
-    open(layout, root, Split::Train).map(|set| set.len()).unwrap_err().to_string()
+    open(layout, root, Split::Train).map(|set| set.len()).expect_err("a broken root").to_string()
 }
 
 /// Image and label file of the first training sample, relative to the root.

@@ -20,7 +20,7 @@ fn classes_of(set: &dyn SceneDataset, most: usize) -> BTreeSet<u8> {
     let step = set.len().div_ceil(most);
     let mut seen = BTreeSet::new();
     for index in (0..set.len()).step_by(step) {
-        let sample = set.sample(index).unwrap();
+        let sample = set.sample(index).expect("a readable sample");
         let (width, height) = sample.image.dimensions();
         assert_eq!(sample.labels.data.len(), width as usize * height as usize);
         seen.extend(sample.labels.data);
