@@ -8,8 +8,6 @@ use crate::conv_norm::ConvNorm;
 use crate::error::{Error, Result};
 
 /// A convolutional network that makes feature maps at several strides.
-///
-/// `Debug` output would be pages of numbers, so there is none.
 pub trait Backbone: Send + Sync {
     /// What [`Self::forward`] returns, finest first.
     fn stages(&self) -> &[Stage];

@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 
-use backbone::{
-    BackboneConfig, Error, MobileNetV2Config, checked, find_weights, load_safetensors,
-};
+use backbone::{BackboneConfig, Error, MobileNetV2Config, checked, find_weights, load_safetensors};
 use candle_core::{DType, Device, Tensor};
 
 fn mobilenet() -> BackboneConfig {
@@ -15,27 +13,35 @@ fn mobilenet() -> BackboneConfig {
 
 /// All that MobileNetV2 asks for, ones.
 fn complete() -> BTreeMap<String, Tensor> {
-    let ones = |shape: Vec<usize>| Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap();
-    mobilenet().parameters().unwrap().into_iter().map(|(name, s)| (name, ones(s))).collect()
+    let ones = |shape: Vec<usize>| {
+        Tensor::ones(shape, DType::F32, &Device::Cpu).expect("a valid configuration")
+    };
+    mobilenet()
+        .parameters()
+        .expect("a valid configuration")
+        .into_iter()
+        .map(|(name, s)| (name, ones(s)))
+        .collect()
 }
 
 fn save(tensors: &BTreeMap<String, Tensor>, file: &Path) {
     let map: HashMap<&str, Tensor> =
         tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.clone())).collect();
-    candle_core::safetensors::save(&map, file).unwrap();
+    candle_core::safetensors::save(&map, file).expect("a writable folder");
 }
 
 fn message(tensors: &BTreeMap<String, Tensor>) -> String {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a writable folder");
     let file = folder.path().join("w.safetensors");
     save(tensors, &file);
-    let error = checked(&load_safetensors(&file).unwrap(), &mobilenet()).unwrap_err().to_string();
+    let weights = load_safetensors(&file).expect("a whole file");
+    let error = checked(&weights, &mobilenet()).expect_err("weights that differ").to_string();
     error.replace(&file.display().to_string(), "FILE")
 }
 
 /// A file with ones of one element under these names.
 fn named(names: &[&str]) -> BTreeMap<String, Tensor> {
-    let one = Tensor::ones(1, DType::F32, &Device::Cpu).unwrap();
+    let one = Tensor::ones(1, DType::F32, &Device::Cpu).expect("a tensor of one element");
     names.iter().map(|name| ((*name).to_owned(), one.clone())).collect()
 }
 

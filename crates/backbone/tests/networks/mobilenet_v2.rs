@@ -1,18 +1,16 @@
 //! MobileNetV2 against torchvision's, at odd sizes and with dilation.
 
-mod common;
-#[path = "common/torchvision.rs"]
-mod torchvision;
-
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::common::{builder, flat, image, relative_difference, sine_parameters};
+use crate::torchvision;
 use backbone::{
     Backbone, BackboneConfig, MobileNetV2Config, NormMode, Phase, checked, find_weights,
     load_safetensors,
 };
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use common::{builder, flat, image, relative_difference, sine_parameters};
 
 fn config(output_stride: Option<usize>) -> BackboneConfig {
     BackboneConfig::MobileNetV2(MobileNetV2Config { output_stride })
@@ -20,7 +18,7 @@ fn config(output_stride: Option<usize>) -> BackboneConfig {
 
 fn sine_network(output_stride: Option<usize>, mode: NormMode) -> Box<dyn Backbone> {
     let config = config(output_stride);
-    config.build(builder(&sine_parameters(&config)), mode).unwrap()
+    config.build(builder(&sine_parameters(&config)), mode).expect("a complete set of parameters")
 }
 
 /// The elements at `i · len / parts`.
@@ -55,8 +53,7 @@ fn a_training_step_agrees_with_torchvision() {
     for (map, expected) in maps.iter().zip(&torchvision::TRAIN) {
         assert_relative(&picked(map, 12), expected, 1e-6);
     }
-    let statistics: std::collections::BTreeMap<_, _> =
-        network.running_statistics().into_iter().collect();
+    let statistics: BTreeMap<_, _> = network.running_statistics().into_iter().collect();
     for (name, mean, var) in &torchvision::STATISTICS {
         let first = |kind: &str| flat(&statistics[&format!("{name}.{kind}")])[..4].to_vec();
         assert_relative(&first("running_mean"), mean, 1e-6);

@@ -1,10 +1,8 @@
 //! The small CNN: shapes, cost, gradients, configuration.
 
-mod common;
-
+use crate::common::{builder, image, joined, relative_difference, sine_parameters};
 use backbone::{Backbone, BackboneConfig, NormMode, Phase, SmallCnnConfig};
 use candle_core::{Device, Tensor, Var};
-use common::{builder, image, joined, relative_difference, sine_parameters};
 
 fn config(channels: &[usize], output_stride: Option<usize>) -> BackboneConfig {
     let channels = channels.to_vec();
@@ -16,7 +14,7 @@ fn config(channels: &[usize], output_stride: Option<usize>) -> BackboneConfig {
 }
 
 fn network(config: &BackboneConfig, mode: NormMode) -> Box<dyn Backbone> {
-    config.build(builder(&sine_parameters(config)), mode).unwrap()
+    config.build(builder(&sine_parameters(config)), mode).expect("a complete set of parameters")
 }
 
 #[test]
@@ -42,9 +40,8 @@ fn every_second_unit_of_the_dilated_network_is_the_strided_one() {
         network.forward(&x, Phase::Eval).unwrap().remove(2)
     };
     let (strided, dilated) = (run(None), run(Some(4)));
-    let every = |count: usize| {
-        Tensor::from_iter((0..count as u32).map(|i| 2 * i), &Device::Cpu).unwrap()
-    };
+    let every =
+        |count: usize| Tensor::from_iter((0..count as u32).map(|i| 2 * i), &Device::Cpu).unwrap();
     let (_, _, h, w) = strided.dims4().unwrap();
     let rows = dilated.index_select(&every(h), 2).unwrap();
     let taken = rows.index_select(&every(w), 3).unwrap();
@@ -82,8 +79,7 @@ fn gradients_of_all_parameters_are_right() {
         let network = config.build(builder(&vars), NormMode::Trained).unwrap();
         vars.retain(|name, _| !name.contains("running_"));
         let inputs: Vec<&Var> = vars.values().chain([&x]).collect();
-        let result =
-            testkit::check_gradients(&inputs, || Ok(joined(&network.forward(&x, phase)?)));
+        let result = testkit::check_gradients(&inputs, || Ok(joined(&network.forward(&x, phase)?)));
         result.unwrap_or_else(|error| panic!("{phase:?}: {error}"));
         vars = sine_parameters(&config);
     }
@@ -105,8 +101,8 @@ fn a_frozen_network_passes_gradients_to_its_input_only() {
 
 #[test]
 fn configurations_that_cannot_work_say_why() {
-    let message = |toml: &str| {
-        let config: SmallCnnConfig = serde_json::from_str(toml).unwrap();
+    let message = |json: &str| {
+        let config: SmallCnnConfig = serde_json::from_str(json).unwrap();
         BackboneConfig::SmallCnn(config).check().unwrap_err().to_string()
     };
     let cases = [
@@ -128,7 +124,7 @@ fn configurations_that_cannot_work_say_why() {
 
 #[test]
 fn configurations_round_trip_and_know_their_keys() {
-    let read = serde_json::from_str::<BackboneConfig>;
+    let read = |text: &str| serde_json::from_str::<BackboneConfig>(text);
     assert_eq!(read(r#"{"kind": "small-cnn"}"#).unwrap(), BackboneConfig::default());
     assert_eq!(read(r#"{"kind": "mobilenet-v2"}"#).unwrap().kind(), "mobilenet-v2");
     for config in [BackboneConfig::default(), config(&[3, 4], Some(2))] {

@@ -1,13 +1,11 @@
 //! The running statistics of norms: how they move, how they are saved and restored.
 
-mod common;
-
 use std::collections::BTreeMap;
 
+use crate::common::{builder, flat, image, relative_difference, sine_parameters};
 use backbone::{BackboneConfig, ConvNorm, ConvNormSpec, Error, NormMode, Phase, SmallCnnConfig};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use common::{builder, flat, image, relative_difference, sine_parameters};
 use grid_ops::{Activation, Conv2d, batch_norm_frozen, conv2d};
 
 fn config() -> BackboneConfig {
@@ -17,7 +15,8 @@ fn config() -> BackboneConfig {
 /// One channel in and out, kernel 1×1 of weight 1, factor 1, offset 0.
 fn pass_through() -> ConvNorm {
     let of = |name: &str, shape: &[usize], value: f64| {
-        let tensor = Tensor::full(value, shape, &Device::Cpu).unwrap();
+        let tensor =
+            Tensor::full(value, shape, &Device::Cpu).expect("a complete set of parameters");
         (name.to_owned(), tensor)
     };
     let tensors = [
@@ -37,7 +36,8 @@ fn pass_through() -> ConvNorm {
         groups: 1,
         activation: Activation::Identity,
     };
-    ConvNorm::new(spec, vb.pp("conv"), vb.pp("norm"), NormMode::Trained).unwrap()
+    ConvNorm::new(spec, vb.pp("conv"), vb.pp("norm"), NormMode::Trained)
+        .expect("a complete set of parameters")
 }
 
 #[test]
@@ -96,7 +96,10 @@ fn training_moves_them_evaluation_does_not_and_saved_ones_restore() {
     assert!(relative_difference(&moved[1], &features[1]) > 1e-3);
     // Another network's names beside them do no harm.
     let mut map: BTreeMap<_, _> = saved.into_iter().collect();
-    map.insert("head.norm.running_mean".to_owned(), Tensor::zeros(1, DType::F64, x.device()).unwrap());
+    map.insert(
+        "head.norm.running_mean".to_owned(),
+        Tensor::zeros(1, DType::F64, x.device()).unwrap(),
+    );
     network.load_running_statistics(&map).unwrap();
     assert_eq!(all(), before);
     let restored = network.forward(&x, Phase::Eval).unwrap();

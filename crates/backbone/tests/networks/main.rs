@@ -1,0 +1,7 @@
+//! The networks: values against torchvision's, shapes, gradients, running statistics.
+
+mod common;
+mod mobilenet_v2;
+mod running_statistics;
+mod small_cnn;
+mod torchvision;
