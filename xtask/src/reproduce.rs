@@ -36,7 +36,7 @@ pub(crate) struct Args {
     /// Change a key of every arm's configuration; may be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
-    /// Where records, report and pictures go [default: target/reproduce/<sweep>].
+    /// Where records, report and pictures go [default: target/reproduce/SWEEP].
     #[arg(long, value_name = "DIR")]
     pub(crate) out_dir: Option<PathBuf>,
 }

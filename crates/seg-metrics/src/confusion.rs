@@ -37,8 +37,11 @@ impl ConfusionMatrix {
             return Err(Error::Length { truth, prediction });
         }
         let classes = self.classes;
-        let is_wrong = |&value: &u8| usize::from(value) >= classes && value != IGNORE;
-        if let Some(position) = truth.iter().position(is_wrong) {
+        let is_wrong = |value: u8| usize::from(value) >= classes && value != IGNORE;
+        // Without an early exit the compiler takes many pixels at a time.
+        if truth.iter().fold(false, |found, &value| found | is_wrong(value))
+            && let Some(position) = truth.iter().position(|&value| is_wrong(value))
+        {
             return Err(Error::TruthValue { value: truth[position], position, classes });
         }
         // Regions are what segmentation makes: neighbours mostly fall into the same cell, and a
