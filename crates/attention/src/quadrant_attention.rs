@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor, WithDType, bail};
-use grid_ops::Real;
+use grid_ops::{Real, inlined};
 use rayon::prelude::*;
 
 use crate::kernel::{Attender, RowShape, Upstream};
@@ -111,20 +111,31 @@ impl QuadrantAttention {
         let units = self.size.0 * w;
         let tasks = input.len() / (units * self.width());
         let (a, d) = (self.shape.key, self.shape.value);
-        let run = |task: usize| {
-            let (queries, rows, mut attender) = self.prepare(input, vector, task);
-            let mut weights = Vec::new();
-            let mut attended = vec![T::zero(); units * d];
-            let mut log_sums = Vec::with_capacity(units);
-            for (unit, out) in attended.chunks_exact_mut(d).enumerate() {
-                let runs = predecessors_dense((unit / w, unit % w), w);
-                let query = &queries[unit * a..][..a];
-                log_sums.push(attender.attend(query, runs, &rows, &mut weights, out));
-            }
-            Passed { attended, log_sums }
-        };
+        let run = inlined(
+            #[inline(always)]
+            |task: usize| {
+                let (queries, rows, mut attender) = self.prepare(input, vector, task);
+                let mut weights = Vec::new();
+                let mut attended = vec![T::zero(); units * d];
+                let mut log_sums = Vec::with_capacity(units);
+                for (unit, out) in attended.chunks_exact_mut(d).enumerate() {
+                    let runs = predecessors_dense((unit / w, unit % w), w);
+                    let query = &queries[unit * a..][..a];
+                    log_sums.push(attender.attend(query, runs, &rows, &mut weights, out));
+                }
+                Passed { attended, log_sums }
+            },
+        );
         let arch = pulp::Arch::new();
-        (0..tasks).into_par_iter().map(|task| arch.dispatch(|| run(task))).collect()
+        (0..tasks)
+            .into_par_iter()
+            .map(|task| {
+                arch.dispatch(
+                    #[inline(always)]
+                    || run(task),
+                )
+            })
+            .collect()
     }
 
     /// Gradients of `input` and `vector`.
@@ -137,40 +148,51 @@ impl QuadrantAttention {
     ) -> (Vec<T>, Vec<T>) {
         let (_, w) = self.size;
         let (a, d) = (self.shape.key, self.shape.value);
-        let run = |(task, passed): (usize, &Passed<T>)| {
-            let (queries, rows, mut attender) = self.prepare(input, vector, task);
-            let direction = Direction::ALL[task % 4];
-            let grad = take_direction(grad, task / 4, direction, self.size, d);
-            let mut grad_rows = vec![T::zero(); rows.len()];
-            let mut grad_queries = vec![T::zero(); queries.len()];
-            let mut grad_vector = vec![T::zero(); a];
-            for (unit, grad) in grad.chunks_exact(d).enumerate() {
-                attender.attend_backward(
-                    &queries[unit * a..][..a],
-                    predecessors_dense((unit / w, unit % w), w),
-                    &rows,
-                    Upstream {
-                        grad,
-                        attended: &passed.attended[unit * d..][..d],
-                        log_sum: passed.log_sums[unit],
-                    },
-                    &mut grad_rows,
-                    &mut grad_queries[unit * a..][..a],
-                    &mut grad_vector,
-                );
-            }
-            let mut grad_input = Vec::with_capacity(grad_rows.len() + grad_queries.len());
-            for (query, row) in
-                grad_queries.chunks_exact(a).zip(grad_rows.chunks_exact(self.shape.len()))
-            {
-                grad_input.extend_from_slice(query);
-                grad_input.extend_from_slice(row);
-            }
-            (grad_input, grad_vector)
-        };
+        let run = inlined(
+            #[inline(always)]
+            |(task, passed): (usize, &Passed<T>)| {
+                let (queries, rows, mut attender) = self.prepare(input, vector, task);
+                let direction = Direction::ALL[task % 4];
+                let grad = take_direction(grad, task / 4, direction, self.size, d);
+                let mut grad_rows = vec![T::zero(); rows.len()];
+                let mut grad_queries = vec![T::zero(); queries.len()];
+                let mut grad_vector = vec![T::zero(); a];
+                for (unit, grad) in grad.chunks_exact(d).enumerate() {
+                    attender.attend_backward(
+                        &queries[unit * a..][..a],
+                        predecessors_dense((unit / w, unit % w), w),
+                        &rows,
+                        Upstream {
+                            grad,
+                            attended: &passed.attended[unit * d..][..d],
+                            log_sum: passed.log_sums[unit],
+                        },
+                        &mut grad_rows,
+                        &mut grad_queries[unit * a..][..a],
+                        &mut grad_vector,
+                    );
+                }
+                let mut grad_input = Vec::with_capacity(grad_rows.len() + grad_queries.len());
+                for (query, row) in
+                    grad_queries.chunks_exact(a).zip(grad_rows.chunks_exact(self.shape.len()))
+                {
+                    grad_input.extend_from_slice(query);
+                    grad_input.extend_from_slice(row);
+                }
+                (grad_input, grad_vector)
+            },
+        );
         let arch = pulp::Arch::new();
-        let (parts, vectors): (Vec<_>, Vec<_>) =
-            passed.par_iter().enumerate().map(|task| arch.dispatch(|| run(task))).unzip();
+        let (parts, vectors): (Vec<_>, Vec<_>) = passed
+            .par_iter()
+            .enumerate()
+            .map(|task| {
+                arch.dispatch(
+                    #[inline(always)]
+                    || run(task),
+                )
+            })
+            .unzip();
         // Serial on purpose: the order of a float sum must not depend on the thread count.
         let mut grad_vector = vec![T::zero(); vector.len()];
         for (task, part) in vectors.iter().enumerate() {

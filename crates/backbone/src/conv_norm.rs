@@ -141,9 +141,9 @@ impl ConvNorm {
                     let layer = statistics.layer().to_owned();
                     return Err(Error::SingleValue { layer, got: y.dims().to_vec() });
                 }
-                let normed = batch_norm(&y, gamma, beta, EPSILON)?;
+                let normed = batch_norm(&y, gamma, beta, EPSILON, self.spec.activation)?;
                 statistics.update(&normed.mean, &normed.var, n * h * w)?;
-                activate(&normed.y, self.spec.activation)
+                Ok(normed.y)
             }
         }
     }
@@ -188,12 +188,4 @@ fn fold(
     let bias = (beta - (&scale * mean)?)?;
     let weight = weight.broadcast_mul(&scale.reshape(((), 1, 1, 1))?)?;
     Ok((weight, bias))
-}
-
-fn activate(y: &Tensor, activation: Activation) -> Result<Tensor> {
-    Ok(match activation {
-        Activation::Identity => y.clone(),
-        Activation::Relu => y.relu()?,
-        Activation::Relu6 => y.relu()?.minimum(6.0)?,
-    })
 }

@@ -6,8 +6,9 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType, bail};
 use rayon::prelude::*;
 
+use crate::conv2d::Activation;
 use crate::error::checked_grid;
-use crate::{Error, Real, Result, view};
+use crate::{Elements, Error, Real, Result, inlined, view};
 
 /// A normalised batch and the statistics it was normalised by.
 #[derive(Debug)]
@@ -20,9 +21,9 @@ pub struct BatchNorm {
     pub var: Tensor,
 }
 
-/// Normalises every channel by its own mean and variance over the batch.
+/// Normalises every channel by its own mean and variance over the batch, then activates.
 ///
-/// `y = gamma · (x − mean) / √(var + eps) + beta`. Source: Ioffe & Szegedy, *Batch normalization*,
+/// `y = φ(gamma · (x − mean) / √(var + eps) + beta)`. Source: Ioffe & Szegedy, *Batch normalization*,
 /// ICML 2015. Statistics are summed in `f64`.
 ///
 /// # Shapes
@@ -35,12 +36,19 @@ pub struct BatchNorm {
 /// # Errors
 ///
 /// [`Error::Shape`] where shapes do not fit, [`Error::DType`] for other number types.
-pub fn batch_norm(x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result<BatchNorm> {
+pub fn batch_norm(
+    x: &Tensor,
+    gamma: &Tensor,
+    beta: &Tensor,
+    eps: f64,
+    activation: Activation,
+) -> Result<BatchNorm> {
     let op = "batch_norm";
     let (_, c, h, w) = checked_grid(op, x)?;
     checked_channels(op, [gamma, beta], c)?;
     let statistics = Arc::new(OnceLock::new());
-    let norm = Norm { c, plane: h * w, eps, statistics: Arc::clone(&statistics) };
+    let statistics_there = Arc::clone(&statistics);
+    let norm = Norm { c, plane: h * w, eps, activation, statistics: statistics_there };
     let y = x.contiguous()?.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, norm)?;
     let all = statistics.get().map_or(&[][..], Vec::as_slice);
     let of = |value: fn(&Channel) -> f64| -> candle_core::Result<Tensor> {
@@ -103,6 +111,7 @@ struct Norm {
     c: usize,
     plane: usize,
     eps: f64,
+    activation: Activation,
     statistics: Arc<OnceLock<Vec<Channel>>>,
 }
 
@@ -111,21 +120,22 @@ fn planes<T>(x: &[T], c: usize, channels: usize, plane: usize) -> impl Iterator<
     x.chunks_exact(channels * plane).map(move |image| &image[c * plane..][..plane])
 }
 
-/// `Σ f(x, y)`, over eight sums so that it vectorises, joined in `f64`.
+/// `Σ f(x, y, z)`, over eight sums so that it vectorises, joined in `f64`.
 #[inline(always)]
-fn sum_of<T: Real>(x: &[T], y: &[T], f: impl Fn(T, T) -> T) -> f64 {
+fn sum_of<T: Real>([x, y, z]: [&[T]; 3], f: impl Fn(T, T, T) -> T) -> f64 {
     let mut total = 0.0;
     // Short runs: single precision loses nothing that matters within one.
-    for (x, y) in x.chunks(256).zip(y.chunks(256)) {
+    for ((x, y), z) in x.chunks(256).zip(y.chunks(256)).zip(z.chunks(256)) {
         let mut sums = [T::zero(); 8];
         let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<8>(), y.as_chunks::<8>());
-        for (x, y) in x.iter().zip(y) {
+        let (z, z_rest) = z.as_chunks::<8>();
+        for ((x, y), z) in x.iter().zip(y).zip(z) {
             for l in 0..8 {
-                sums[l] = sums[l] + f(x[l], y[l]);
+                sums[l] = sums[l] + f(x[l], y[l], z[l]);
             }
         }
-        for (l, (&x, &y)) in x_rest.iter().zip(y_rest).enumerate() {
-            sums[l] = sums[l] + f(x, y);
+        for (l, ((&x, &y), &z)) in x_rest.iter().zip(y_rest).zip(z_rest).enumerate() {
+            sums[l] = sums[l] + f(x, y, z);
         }
         total += sums.iter().map(|s| s.to_f64().unwrap_or(f64::NAN)).sum::<f64>();
     }
@@ -136,16 +146,19 @@ impl Norm {
     fn forward<T: Real>(&self, x: &[T], gamma: &[T], beta: &[T]) -> Vec<T> {
         let count = (x.len() / self.c) as f64;
         let arch = pulp::Arch::new();
-        let statistics_of = |c: usize| {
-            let of_channel = || planes(x, c, self.c, self.plane);
-            let mean = of_channel().map(|p| sum_of(p, p, |x, _| x)).sum::<f64>() / count;
-            let m = T::of(mean);
-            let squares = |p| sum_of(p, p, |x, _| (x - m) * (x - m));
-            // m is the mean rounded; the second term takes the rounding out again.
-            let off = mean - m.to_f64().unwrap_or(f64::NAN);
-            let var = of_channel().map(squares).sum::<f64>() / count - off * off;
-            Channel { mean, var: var.max(0.0) }
-        };
+        let statistics_of = inlined(
+            #[inline(always)]
+            |c: usize| {
+                let of_channel = || planes(x, c, self.c, self.plane);
+                let mean = of_channel().map(|p| sum_of([p; 3], |x, _, _| x)).sum::<f64>() / count;
+                let m = T::of(mean);
+                let squares = |p| sum_of([p; 3], |x, _, _| (x - m) * (x - m));
+                // m is the mean rounded; the second term takes the rounding out again.
+                let off = mean - m.to_f64().unwrap_or(f64::NAN);
+                let var = of_channel().map(squares).sum::<f64>() / count - off * off;
+                Channel { mean, var: var.max(0.0) }
+            },
+        );
         let statistics: Vec<Channel> = (0..self.c)
             .into_par_iter()
             .map(|c| {
@@ -162,7 +175,7 @@ impl Norm {
                 let scale = gamma[at % self.c] * T::of(1.0 / (var + self.eps).sqrt());
                 let (mean, beta) = (T::of(mean), beta[at % self.c]);
                 for (y, &x) in y.iter_mut().zip(x) {
-                    *y = (x - mean) * scale + beta;
+                    *y = self.activation.apply((x - mean) * scale + beta);
                 }
             },
         );
@@ -175,27 +188,35 @@ impl Norm {
         &self,
         x: &Tensor,
         gamma: &Tensor,
+        y: &Tensor,
         grad: &Tensor,
     ) -> candle_core::Result<[Option<Tensor>; 3]> {
         let Some(statistics) = self.statistics.get() else {
             bail!("batch-norm: backward before forward")
         };
-        let flat = |t: &Tensor| t.flatten_all()?.to_vec1::<T>();
         let (on, dims) = (x.device(), x.dims());
-        let (x, gamma, grad) = (flat(x)?, flat(gamma)?, flat(grad)?);
+        let (x, y, grad) = (x.contiguous()?, y.contiguous()?, grad.contiguous()?);
+        let (x, y, grad) = (Elements::of(&x), Elements::of(&y), Elements::of(&grad));
+        let (x, y, grad) = (x.slice::<T>()?, y.slice::<T>()?, grad.slice::<T>()?);
+        let gamma = gamma.flatten_all()?.to_vec1::<T>()?;
+        // What the activation held back has no gradient.
+        let held = |g: T, y: T| if self.activation.passes(y) { g } else { T::zero() };
         let count = (x.len() / self.c) as f64;
         let arch = pulp::Arch::new();
-        let sums_of = |c: usize| {
-            let Channel { mean, var } = statistics[c];
-            let mean = T::of(mean);
-            let pairs = || {
-                let x = planes(&x, c, self.c, self.plane);
-                x.zip(planes(&grad, c, self.c, self.plane))
-            };
-            let d_beta = pairs().map(|(_, g)| sum_of(g, g, |g, _| g)).sum::<f64>();
-            let along = pairs().map(|(x, g)| sum_of(x, g, |x, g| (x - mean) * g)).sum::<f64>();
-            (along / (var + self.eps).sqrt(), d_beta)
-        };
+        let sums_of = inlined(
+            #[inline(always)]
+            |c: usize| {
+                let Channel { mean, var } = statistics[c];
+                let mean = T::of(mean);
+                let of_channel = |all| planes(all, c, self.c, self.plane);
+                let (mut d_beta, mut along) = (0.0, 0.0);
+                for ((x, y), g) in of_channel(x).zip(of_channel(y)).zip(of_channel(grad)) {
+                    d_beta += sum_of([y, g, g], |y, g, _| held(g, y));
+                    along += sum_of([x, y, g], |x, y, g| (x - mean) * held(g, y));
+                }
+                (along / (var + self.eps).sqrt(), d_beta)
+            },
+        );
         let sums: Vec<(f64, f64)> = (0..self.c)
             .into_par_iter()
             .map(|c| {
@@ -206,9 +227,10 @@ impl Norm {
             })
             .collect();
         let mut d_x = vec![T::zero(); x.len()];
-        let inputs = x.par_chunks(self.plane).zip(grad.par_chunks(self.plane));
-        d_x.par_chunks_mut(self.plane).zip(inputs).enumerate().for_each(|(at, (d_x, (x, g)))| {
+        d_x.par_chunks_mut(self.plane).enumerate().for_each(|(at, d_x)| {
             let c = at % self.c;
+            let at = at * self.plane..(at + 1) * self.plane;
+            let (x, y, g) = (&x[at.clone()], &y[at.clone()], &grad[at]);
             let Channel { mean, var } = statistics[c];
             let (d_gamma, d_beta) = sums[c];
             let inverse = 1.0 / (var + self.eps).sqrt();
@@ -216,8 +238,8 @@ impl Norm {
             let scale = gamma[c] * T::of(inverse);
             let (mean, shift) = (T::of(mean), T::of(d_beta / count));
             let slope = T::of(inverse * d_gamma / count);
-            for ((d, &x), &g) in d_x.iter_mut().zip(x).zip(g) {
-                *d = scale * (g - shift - (x - mean) * slope);
+            for (((d, &x), &y), &g) in d_x.iter_mut().zip(x).zip(y).zip(g) {
+                *d = scale * (held(g, y) - shift - (x - mean) * slope);
             }
         });
         let of = |value: fn(&(f64, f64)) -> f64| -> candle_core::Result<Option<Tensor>> {
@@ -262,12 +284,12 @@ impl CustomOp3 for Norm {
         x: &Tensor,
         gamma: &Tensor,
         _beta: &Tensor,
-        _y: &Tensor,
+        y: &Tensor,
         grad: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let [d_x, d_gamma, d_beta] = match x.dtype() {
-            DType::F32 => self.backward_tensors::<f32>(x, gamma, grad)?,
-            _ => self.backward_tensors::<f64>(x, gamma, grad)?,
+            DType::F32 => self.backward_tensors::<f32>(x, gamma, y, grad)?,
+            _ => self.backward_tensors::<f64>(x, gamma, y, grad)?,
         };
         Ok((d_x, d_gamma, d_beta))
     }

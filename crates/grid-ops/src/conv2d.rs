@@ -9,7 +9,7 @@ use candle_core::Tensor;
 use crate::error::checked_grid;
 use crate::{Error, Real, Result};
 
-/// What is applied to a convolution's output, in the same pass.
+/// What is applied to an operation's output, in the same pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Activation {
     /// Nothing.
@@ -23,7 +23,7 @@ pub enum Activation {
 
 impl Activation {
     #[inline(always)]
-    fn apply<T: Real>(self, x: T) -> T {
+    pub(crate) fn apply<T: Real>(self, x: T) -> T {
         // Comparisons rather than `max`, so that NaN stays NaN.
         match self {
             Self::Relu | Self::Relu6 if x < T::zero() => T::zero(),
@@ -34,7 +34,7 @@ impl Activation {
 
     /// True where the activation lets a gradient through, by its output.
     #[inline(always)]
-    fn passes<T: Real>(self, y: T) -> bool {
+    pub(crate) fn passes<T: Real>(self, y: T) -> bool {
         match self {
             Self::Identity => true,
             Self::Relu => y != T::zero(),

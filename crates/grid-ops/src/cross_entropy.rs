@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use crate::error::{checked_dtype, checked_grid};
 use crate::resize::{Blend, Corners, blends};
-use crate::{Error, Real, Result, view};
+use crate::{Error, Real, Result, inlined, view};
 
 /// The label of pixels that are not counted.
 pub const IGNORE: u8 = 255;
@@ -320,22 +320,25 @@ pub fn argmax_upsampled(logits: &Tensor, height: usize, width: usize) -> Result<
     let columns = blends::<f32>(w, width, Corners::Centers);
     let mut classes = vec![0u8; n * height * width];
     let arch = pulp::Arch::new();
-    let run = |at: usize, to: &mut [u8]| {
-        let logits = &logits[at / height * k * h * w..][..k * h * w];
-        let source = Rows { logits, classes: k, from: (h, w) };
-        let (mut line, mut z) = (vec![0.0; w * k], vec![0.0; k]);
-        source.read(rows[at % height], &mut line);
-        for (to, &column) in to.iter_mut().zip(&columns) {
-            source.blend(&line, column, &mut z);
-            let mut best = 0;
-            for class in 1..k {
-                if z[class] > z[best] {
-                    best = class;
+    let run = inlined(
+        #[inline(always)]
+        |at: usize, to: &mut [u8]| {
+            let logits = &logits[at / height * k * h * w..][..k * h * w];
+            let source = Rows { logits, classes: k, from: (h, w) };
+            let (mut line, mut z) = (vec![0.0; w * k], vec![0.0; k]);
+            source.read(rows[at % height], &mut line);
+            for (to, &column) in to.iter_mut().zip(&columns) {
+                source.blend(&line, column, &mut z);
+                let mut best = 0;
+                for class in 1..k {
+                    if z[class] > z[best] {
+                        best = class;
+                    }
                 }
+                *to = best as u8;
             }
-            *to = best as u8;
-        }
-    };
+        },
+    );
     classes.par_chunks_mut(width).enumerate().for_each(|(at, to)| {
         arch.dispatch(
             #[inline(always)]

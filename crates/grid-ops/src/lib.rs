@@ -15,7 +15,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`Real`], [`matmul`] and [`view`] are what other crates build kernels of their own with.
+//! [`Real`], [`matmul`], [`view`] and [`Elements`] are what other crates build kernels of their own with.
 //!
 //! Not here: parameters and configurations of networks, and what candle already does right.
 
@@ -32,5 +32,5 @@ pub use conv2d::{Activation, Conv2d, conv2d};
 pub use cross_entropy::{IGNORE, argmax_upsampled, cross_entropy, upsampled_cross_entropy};
 pub use error::{Error, Result};
 pub use pool::{Pool, Rounding, max_pool2d};
-pub use real::{MatMut, MatRef, Real, matmul, view};
+pub use real::{Elements, MatMut, MatRef, Real, inlined, matmul, view};
 pub use resize::{Corners, resize_bilinear};

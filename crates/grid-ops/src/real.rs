@@ -1,6 +1,8 @@
 //! The number types of all kernels, and matrix products on strided slices.
 
-use candle_core::{CpuStorage, Layout, WithDType};
+use std::ops::Deref;
+
+use candle_core::{CpuStorage, Layout, Storage, Tensor, WithDType, bail};
 
 /// `f32` or `f64`: what kernels compute in.
 pub trait Real: num_traits::Float + std::fmt::Debug + Send + Sync + 'static {
@@ -9,15 +11,23 @@ pub trait Real: num_traits::Float + std::fmt::Debug + Send + Sync + 'static {
 }
 
 impl Real for f32 {
+    #[inline(always)]
     fn of(x: f64) -> Self {
         x as Self
     }
 }
 
 impl Real for f64 {
+    #[inline(always)]
     fn of(x: f64) -> Self {
         x
     }
+}
+
+/// The closure itself: the one place in which a closure that is kept in a variable can be marked
+/// `#[inline(always)]`, so that run-time SIMD dispatch reaches the loops in it.
+pub fn inlined<F>(closure: F) -> F {
+    closure
 }
 
 /// A matrix of `rows × columns` within a slice: element `(i, j)` is at `i·row_stride +
@@ -135,6 +145,32 @@ pub fn view<'a, T: WithDType>(
     let all = storage.as_slice::<T>()?;
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&all[start..end]),
-        None => candle_core::bail!("a kernel needs a contiguous tensor, got {layout:?}"),
+        None => bail!("a kernel needs a contiguous tensor, got {layout:?}"),
+    }
+}
+
+/// A contiguous CPU tensor's elements, borrowed rather than copied.
+pub struct Elements<'a> {
+    storage: Box<dyn Deref<Target = Storage> + 'a>,
+    layout: &'a Layout,
+}
+
+impl<'a> Elements<'a> {
+    /// The elements of `tensor`; call `contiguous` on it first.
+    pub fn of(tensor: &'a Tensor) -> Self {
+        let (storage, layout) = tensor.storage_and_layout();
+        Self { storage: Box::new(storage), layout }
+    }
+
+    /// As a slice.
+    ///
+    /// # Errors
+    ///
+    /// Another number type than `T`, a layout with gaps, or another device than the CPU.
+    pub fn slice<T: WithDType>(&self) -> candle_core::Result<&[T]> {
+        match &**self.storage {
+            Storage::Cpu(storage) => view((storage, self.layout)),
+            _ => bail!("a kernel needs a tensor on the CPU"),
+        }
     }
 }

@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, WithDType
 use rayon::prelude::*;
 
 use crate::error::checked_grid;
-use crate::{Error, Real, Result, view};
+use crate::{Error, Real, Result, inlined, view};
 
 /// Where the corners of two grids lie on each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,19 +93,22 @@ impl Resize {
         let (rows, columns) = self.blends::<T>();
         let planes = x.len() / (h * w);
         let mut y = vec![T::zero(); planes * height * width];
-        let run = |x: &[T], y: &mut [T]| {
-            let mut line = vec![T::zero(); w];
-            for (row, y) in rows.iter().zip(y.chunks_exact_mut(width)) {
-                let (above, below) = (&x[row.first * w..][..w], &x[row.second * w..][..w]);
-                for ((to, &a), &b) in line.iter_mut().zip(above).zip(below) {
-                    *to = a + row.share * (b - a);
+        let run = inlined(
+            #[inline(always)]
+            |x: &[T], y: &mut [T]| {
+                let mut line = vec![T::zero(); w];
+                for (row, y) in rows.iter().zip(y.chunks_exact_mut(width)) {
+                    let (above, below) = (&x[row.first * w..][..w], &x[row.second * w..][..w]);
+                    for ((to, &a), &b) in line.iter_mut().zip(above).zip(below) {
+                        *to = a + row.share * (b - a);
+                    }
+                    for (to, column) in y.iter_mut().zip(&columns) {
+                        let (a, b) = (line[column.first], line[column.second]);
+                        *to = a + column.share * (b - a);
+                    }
                 }
-                for (to, column) in y.iter_mut().zip(&columns) {
-                    let (a, b) = (line[column.first], line[column.second]);
-                    *to = a + column.share * (b - a);
-                }
-            }
-        };
+            },
+        );
         let arch = pulp::Arch::new();
         y.par_chunks_mut(height * width).zip(x.par_chunks(h * w)).for_each(|(y, x)| {
             arch.dispatch(
@@ -121,23 +124,26 @@ impl Resize {
         let (rows, columns) = self.blends::<T>();
         let planes = grad.len() / (height * width);
         let mut d_x = vec![T::zero(); planes * h * w];
-        let run = |d_x: &mut [T], grad: &[T]| {
-            let mut line = vec![T::zero(); w];
-            for (row, grad) in rows.iter().zip(grad.chunks_exact(width)) {
-                line.fill(T::zero());
-                for (&g, column) in grad.iter().zip(&columns) {
-                    let second = column.share * g;
-                    line[column.first] = line[column.first] + (g - second);
-                    line[column.second] = line[column.second] + second;
+        let run = inlined(
+            #[inline(always)]
+            |d_x: &mut [T], grad: &[T]| {
+                let mut line = vec![T::zero(); w];
+                for (row, grad) in rows.iter().zip(grad.chunks_exact(width)) {
+                    line.fill(T::zero());
+                    for (&g, column) in grad.iter().zip(&columns) {
+                        let second = column.share * g;
+                        line[column.first] = line[column.first] + (g - second);
+                        line[column.second] = line[column.second] + second;
+                    }
+                    for (to, &g) in d_x[row.first * w..][..w].iter_mut().zip(&line) {
+                        *to = *to + (T::one() - row.share) * g;
+                    }
+                    for (to, &g) in d_x[row.second * w..][..w].iter_mut().zip(&line) {
+                        *to = *to + row.share * g;
+                    }
                 }
-                for (to, &g) in d_x[row.first * w..][..w].iter_mut().zip(&line) {
-                    *to = *to + (T::one() - row.share) * g;
-                }
-                for (to, &g) in d_x[row.second * w..][..w].iter_mut().zip(&line) {
-                    *to = *to + row.share * g;
-                }
-            }
-        };
+            },
+        );
         let arch = pulp::Arch::new();
         d_x.par_chunks_mut(h * w).zip(grad.par_chunks(height * width)).for_each(|(d_x, grad)| {
             arch.dispatch(

@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use grid_ops::{
-    Corners, IGNORE, argmax_upsampled, batch_norm, batch_norm_frozen, cross_entropy,
+    Activation, Corners, IGNORE, argmax_upsampled, batch_norm, batch_norm_frozen, cross_entropy,
     resize_bilinear, upsampled_cross_entropy,
 };
 use proptest::prelude::*;
@@ -81,7 +81,7 @@ proptest! {
     ) {
         let x = ((tensor(seed, &[n, c, h, w]) * 3.0).unwrap() + 5.0).unwrap();
         let (gamma, beta) = (tensor(seed + 1, &[c]), tensor(seed + 2, &[c]));
-        let got = batch_norm(&x, &gamma, &beta, 1e-5).unwrap();
+        let got = batch_norm(&x, &gamma, &beta, 1e-5, Activation::Identity).unwrap();
         let (values, gammas, betas) = (flat(&x), flat(&gamma), flat(&beta));
         let at = |i: usize, k: usize, p: usize| values[(i * c + k) * h * w + p];
         let mut y = values.clone();
@@ -107,7 +107,12 @@ proptest! {
 #[test]
 fn gradients_match_central_differences() {
     let (x, gamma, beta) = (var(1, &[2, 3, 4, 5]), var(2, &[3]), var(3, &[3]));
-    check_gradients(&[&x, &gamma, &beta], || Ok(batch_norm(&x, &gamma, &beta, 1e-5)?.y)).unwrap();
+    for activation in [Activation::Identity, Activation::Relu] {
+        check_gradients(&[&x, &gamma, &beta], || {
+            Ok(batch_norm(&x, &gamma, &beta, 1e-5, activation)?.y)
+        })
+        .unwrap();
+    }
     let (mean, variance) = (var(4, &[3]), tensor(5, &[3]).sqr().unwrap());
     let variance = candle_core::Var::from_tensor(&(variance + 0.1).unwrap()).unwrap();
     check_gradients(&[&x, &gamma, &beta, &mean, &variance], || {
@@ -148,6 +153,7 @@ fn errors_name_what_was_expected_and_found() {
     assert!(message(&labels(3, (1, 2, 3), 3)).contains("got [1, 2, 3]"));
     let error = cross_entropy(&logits, &label(0), Some(&[1.0])).unwrap_err().to_string();
     assert!(error.contains("class_weights"), "{error}");
-    let error = batch_norm(&logits, &tensor(1, &[2]), &tensor(2, &[3]), 1e-5).unwrap_err();
+    let error = batch_norm(&logits, &tensor(1, &[2]), &tensor(2, &[3]), 1e-5, Activation::Relu)
+        .unwrap_err();
     assert!(error.to_string().contains("gamma, beta and statistics: [c]"), "{error}");
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::Sizes;
-use crate::Real;
+use crate::{Real, inlined};
 
 /// One tap on one output row: the input row, its first column, and the outputs it reaches.
 struct Reach {
@@ -33,21 +33,24 @@ pub(super) fn forward<T: Real>(s: &Sizes, x: &[T], weight: &[T], bias: &[T]) -> 
     let plane = s.h * s.w;
     let mut y = vec![T::zero(); s.n * s.k * s.oh * s.ow];
     let arch = pulp::Arch::new();
-    let run = |at: usize, y: &mut [T]| {
-        let x = &x[at * plane..][..plane];
-        let weight = &weight[at % s.k * s.kh * s.kw..][..s.kh * s.kw];
-        for (i, to) in y.chunks_exact_mut(s.ow).enumerate() {
-            to.fill(bias[at % s.k]);
-            for p in 0..s.kh {
-                for q in 0..s.kw {
-                    let Some(reach) = s.tap(i, p, q) else { continue };
-                    let from = &x[reach.row * s.w + reach.first..(reach.row + 1) * s.w];
-                    add_strided(&mut to[reach.columns], weight[p * s.kw + q], from, s);
+    let run = inlined(
+        #[inline(always)]
+        |at: usize, y: &mut [T]| {
+            let x = &x[at * plane..][..plane];
+            let weight = &weight[at % s.k * s.kh * s.kw..][..s.kh * s.kw];
+            for (i, to) in y.chunks_exact_mut(s.ow).enumerate() {
+                to.fill(bias[at % s.k]);
+                for p in 0..s.kh {
+                    for q in 0..s.kw {
+                        let Some(reach) = s.tap(i, p, q) else { continue };
+                        let from = &x[reach.row * s.w + reach.first..(reach.row + 1) * s.w];
+                        add_strided(&mut to[reach.columns], weight[p * s.kw + q], from, s);
+                    }
                 }
+                to.iter_mut().for_each(|y| *y = s.config.activation.apply(*y));
             }
-            to.iter_mut().for_each(|y| *y = s.config.activation.apply(*y));
-        }
-    };
+        },
+    );
     y.par_chunks_mut(s.oh * s.ow).enumerate().for_each(|(at, y)| {
         arch.dispatch(
             #[inline(always)]
@@ -73,24 +76,30 @@ pub(super) fn backward_input<T: Real>(s: &Sizes, weight: &[T], grad: &[T]) -> Ve
     let out_plane = s.oh * s.ow;
     let mut d_x = vec![T::zero(); s.n * s.c * s.h * s.w];
     let arch = pulp::Arch::new();
-    let run = |at: usize, d_x: &mut [T]| {
-        let grad = &grad[at * out_plane..][..out_plane];
-        let weight = &weight[at % s.k * s.kh * s.kw..][..s.kh * s.kw];
-        for (i, grad) in grad.chunks_exact(s.ow).enumerate() {
-            for p in 0..s.kh {
-                for q in 0..s.kw {
-                    let Some(reach) = s.tap(i, p, q) else { continue };
-                    let to = &mut d_x[reach.row * s.w + reach.first..(reach.row + 1) * s.w];
-                    let (weight, grad) = (weight[p * s.kw + q], &grad[reach.columns]);
-                    let add = |(to, &g): (&mut T, &T)| *to = weight.mul_add(g, *to);
-                    match s.config.stride {
-                        1 => to.iter_mut().zip(grad).for_each(add),
-                        stride => to.iter_mut().step_by(stride).zip(grad).for_each(add),
+    let run = inlined(
+        #[inline(always)]
+        |at: usize, d_x: &mut [T]| {
+            let grad = &grad[at * out_plane..][..out_plane];
+            let weight = &weight[at % s.k * s.kh * s.kw..][..s.kh * s.kw];
+            for (i, grad) in grad.chunks_exact(s.ow).enumerate() {
+                for p in 0..s.kh {
+                    for q in 0..s.kw {
+                        let Some(reach) = s.tap(i, p, q) else { continue };
+                        let to = &mut d_x[reach.row * s.w + reach.first..(reach.row + 1) * s.w];
+                        let (weight, grad) = (weight[p * s.kw + q], &grad[reach.columns]);
+                        let add = inlined(
+                            #[inline(always)]
+                            |(to, &g): (&mut T, &T)| *to = weight.mul_add(g, *to),
+                        );
+                        match s.config.stride {
+                            1 => to.iter_mut().zip(grad).for_each(add),
+                            stride => to.iter_mut().step_by(stride).zip(grad).for_each(add),
+                        }
                     }
                 }
             }
-        }
-    };
+        },
+    );
     d_x.par_chunks_mut(s.h * s.w).enumerate().for_each(|(at, d_x)| {
         arch.dispatch(
             #[inline(always)]
@@ -104,22 +113,25 @@ pub(super) fn backward_weight<T: Real>(s: &Sizes, x: &[T], grad: &[T]) -> Vec<T>
     let (plane, out_plane, taps) = (s.h * s.w, s.oh * s.ow, s.kh * s.kw);
     let mut d_weight = vec![T::zero(); s.k * taps];
     let arch = pulp::Arch::new();
-    let run = |channel: usize, d_weight: &mut [T]| {
-        for image in 0..s.n {
-            let x = &x[(image * s.c + channel) * plane..][..plane];
-            let grad = &grad[(image * s.k + channel) * out_plane..][..out_plane];
-            for (i, grad) in grad.chunks_exact(s.ow).enumerate() {
-                for p in 0..s.kh {
-                    for q in 0..s.kw {
-                        let Some(reach) = s.tap(i, p, q) else { continue };
-                        let from = &x[reach.row * s.w + reach.first..(reach.row + 1) * s.w];
-                        let sum = dot_strided(&grad[reach.columns], from, s.config.stride);
-                        d_weight[p * s.kw + q] = d_weight[p * s.kw + q] + sum;
+    let run = inlined(
+        #[inline(always)]
+        |channel: usize, d_weight: &mut [T]| {
+            for image in 0..s.n {
+                let x = &x[(image * s.c + channel) * plane..][..plane];
+                let grad = &grad[(image * s.k + channel) * out_plane..][..out_plane];
+                for (i, grad) in grad.chunks_exact(s.ow).enumerate() {
+                    for p in 0..s.kh {
+                        for q in 0..s.kw {
+                            let Some(reach) = s.tap(i, p, q) else { continue };
+                            let from = &x[reach.row * s.w + reach.first..(reach.row + 1) * s.w];
+                            let sum = dot_strided(&grad[reach.columns], from, s.config.stride);
+                            d_weight[p * s.kw + q] = d_weight[p * s.kw + q] + sum;
+                        }
                     }
                 }
             }
-        }
-    };
+        },
+    );
     d_weight.par_chunks_mut(taps).enumerate().for_each(|(channel, d_weight)| {
         arch.dispatch(
             #[inline(always)]

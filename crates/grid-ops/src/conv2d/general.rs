@@ -5,7 +5,7 @@
 use rayon::prelude::*;
 
 use super::Sizes;
-use crate::{MatMut, MatRef, Real, matmul};
+use crate::{MatMut, MatRef, Real, inlined, matmul};
 
 /// Outputs a tile aims at: large enough for the product, small enough for the cache.
 const TILE: usize = 512;
@@ -154,32 +154,35 @@ pub(super) fn forward<T: Real>(s: &Sizes, x: &[T], weight: &[T], bias: &[T]) -> 
     let c = s.c / s.config.groups;
     let mut y = vec![T::zero(); s.n * s.k * plane];
     let shared = Shared(y.as_mut_ptr());
-    let run = |unfolded: &mut Vec<T>, tile: Tile| {
-        let image = &x[tile.image * s.c * s.h * s.w..][..s.c * s.h * s.w];
-        let (width, start) = (tile.rows * s.ow, tile.row * s.ow);
-        let mut product = vec![T::zero(); k * width];
-        for group in 0..s.config.groups {
-            let right = if s.is_pointwise() {
-                MatRef::new(&image[group * c * plane + start..], c, width, plane, 1)
-            } else {
-                unfolded.resize(taps * width, T::zero());
-                s.unfold(image, group * c..(group + 1) * c, tile, unfolded);
-                MatRef::new(unfolded, taps, width, width, 1)
-            };
-            let left = MatRef::new(&weight[group * k * taps..], k, taps, taps, 1);
-            matmul(MatMut::new(&mut product, k, width, width, 1), T::zero(), left, right);
-            for (channel, from) in product.chunks_exact(width).enumerate() {
-                let channel = group * k + channel;
-                let at = (tile.image * s.k + channel) * plane + start;
-                // SAFETY: tiles are disjoint blocks of rows, and each is run once.
-                #[allow(unsafe_code, reason = "tiles of one output are written side by side")]
-                let to = unsafe { shared.slice(at, width) };
-                for (to, &from) in to.iter_mut().zip(from) {
-                    *to = s.config.activation.apply(from + bias[channel]);
+    let run = inlined(
+        #[inline(always)]
+        |unfolded: &mut Vec<T>, tile: Tile| {
+            let image = &x[tile.image * s.c * s.h * s.w..][..s.c * s.h * s.w];
+            let (width, start) = (tile.rows * s.ow, tile.row * s.ow);
+            let mut product = vec![T::zero(); k * width];
+            for group in 0..s.config.groups {
+                let right = if s.is_pointwise() {
+                    MatRef::new(&image[group * c * plane + start..], c, width, plane, 1)
+                } else {
+                    unfolded.resize(taps * width, T::zero());
+                    s.unfold(image, group * c..(group + 1) * c, tile, unfolded);
+                    MatRef::new(unfolded, taps, width, width, 1)
+                };
+                let left = MatRef::new(&weight[group * k * taps..], k, taps, taps, 1);
+                matmul(MatMut::new(&mut product, k, width, width, 1), T::zero(), left, right);
+                for (channel, from) in product.chunks_exact(width).enumerate() {
+                    let channel = group * k + channel;
+                    let at = (tile.image * s.k + channel) * plane + start;
+                    // SAFETY: tiles are disjoint blocks of rows, and each is run once.
+                    #[allow(unsafe_code, reason = "tiles of one output are written side by side")]
+                    let to = unsafe { shared.slice(at, width) };
+                    for (to, &from) in to.iter_mut().zip(from) {
+                        *to = s.config.activation.apply(from + bias[channel]);
+                    }
                 }
             }
-        }
-    };
+        },
+    );
     let arch = pulp::Arch::new();
     s.tiles().into_par_iter().for_each_init(Vec::new, |unfolded, tile| {
         arch.dispatch(
@@ -197,27 +200,30 @@ pub(super) fn backward_input<T: Real>(s: &Sizes, weight: &[T], grad: &[T]) -> Ve
     let block = c.div_ceil(4);
     let mut d_x = vec![T::zero(); s.n * s.c * plane];
     let of_channel = s.kh * s.kw;
-    let run = |unfolded: &mut Vec<T>, image: usize, first: usize, planes: &mut [T]| {
-        let group = first / c;
-        let channels = planes.len() / plane;
-        let grad = &grad[(image * s.k + group * k) * out_plane..];
-        let rows = channels * of_channel;
-        // The columns of the weight that belong to these channels, transposed.
-        let left_at = group * k * taps + (first - group * c) * of_channel;
-        let left = MatRef::new(&weight[left_at..], rows, k, 1, taps);
-        if s.is_pointwise() {
-            let right = MatRef::new(grad, k, out_plane, out_plane, 1);
-            matmul(MatMut::new(planes, rows, out_plane, out_plane, 1), T::zero(), left, right);
-            return;
-        }
-        for tile in s.tiles().into_iter().filter(|tile| tile.image == 0) {
-            let (width, start) = (tile.rows * s.ow, tile.row * s.ow);
-            unfolded.resize(rows * width, T::zero());
-            let right = MatRef::new(&grad[start..], k, width, out_plane, 1);
-            matmul(MatMut::new(unfolded, rows, width, width, 1), T::zero(), left, right);
-            s.fold(&unfolded[..rows * width], tile, planes);
-        }
-    };
+    let run = inlined(
+        #[inline(always)]
+        |unfolded: &mut Vec<T>, image: usize, first: usize, planes: &mut [T]| {
+            let group = first / c;
+            let channels = planes.len() / plane;
+            let grad = &grad[(image * s.k + group * k) * out_plane..];
+            let rows = channels * of_channel;
+            // The columns of the weight that belong to these channels, transposed.
+            let left_at = group * k * taps + (first - group * c) * of_channel;
+            let left = MatRef::new(&weight[left_at..], rows, k, 1, taps);
+            if s.is_pointwise() {
+                let right = MatRef::new(grad, k, out_plane, out_plane, 1);
+                matmul(MatMut::new(planes, rows, out_plane, out_plane, 1), T::zero(), left, right);
+                return;
+            }
+            for tile in s.tiles().into_iter().filter(|tile| tile.image == 0) {
+                let (width, start) = (tile.rows * s.ow, tile.row * s.ow);
+                unfolded.resize(rows * width, T::zero());
+                let right = MatRef::new(&grad[start..], k, width, out_plane, 1);
+                matmul(MatMut::new(unfolded, rows, width, width, 1), T::zero(), left, right);
+                s.fold(&unfolded[..rows * width], tile, planes);
+            }
+        },
+    );
     let arch = pulp::Arch::new();
     d_x.par_chunks_mut(c * plane).enumerate().for_each(|(at, of_group)| {
         let (image, group) = (at / s.config.groups, at % s.config.groups);
@@ -238,28 +244,31 @@ pub(super) fn backward_weight<T: Real>(s: &Sizes, x: &[T], grad: &[T]) -> Vec<T>
     let (c, k, taps) = s.of_group();
     let out_plane = s.oh * s.ow;
     let tiles = s.tiles();
-    let run = |tiles: &[Tile]| {
-        let mut sum = vec![T::zero(); s.k * taps];
-        let mut unfolded = Vec::new();
-        for &tile in tiles {
-            let image = &x[tile.image * s.c * s.h * s.w..][..s.c * s.h * s.w];
-            let (width, start) = (tile.rows * s.ow, tile.row * s.ow);
-            for group in 0..s.config.groups {
-                let right = if s.is_pointwise() {
-                    MatRef::new(&image[group * c * out_plane + start..], width, c, 1, out_plane)
-                } else {
-                    unfolded.resize(taps * width, T::zero());
-                    s.unfold(image, group * c..(group + 1) * c, tile, &mut unfolded);
-                    MatRef::new(&unfolded, width, taps, 1, width)
-                };
-                let from = (tile.image * s.k + group * k) * out_plane + start;
-                let left = MatRef::new(&grad[from..], k, width, out_plane, 1);
-                let to = &mut sum[group * k * taps..][..k * taps];
-                matmul(MatMut::new(to, k, taps, taps, 1), T::one(), left, right);
+    let run = inlined(
+        #[inline(always)]
+        |tiles: &[Tile]| {
+            let mut sum = vec![T::zero(); s.k * taps];
+            let mut unfolded = Vec::new();
+            for &tile in tiles {
+                let image = &x[tile.image * s.c * s.h * s.w..][..s.c * s.h * s.w];
+                let (width, start) = (tile.rows * s.ow, tile.row * s.ow);
+                for group in 0..s.config.groups {
+                    let right = if s.is_pointwise() {
+                        MatRef::new(&image[group * c * out_plane + start..], width, c, 1, out_plane)
+                    } else {
+                        unfolded.resize(taps * width, T::zero());
+                        s.unfold(image, group * c..(group + 1) * c, tile, &mut unfolded);
+                        MatRef::new(&unfolded, width, taps, 1, width)
+                    };
+                    let from = (tile.image * s.k + group * k) * out_plane + start;
+                    let left = MatRef::new(&grad[from..], k, width, out_plane, 1);
+                    let to = &mut sum[group * k * taps..][..k * taps];
+                    matmul(MatMut::new(to, k, taps, taps, 1), T::one(), left, right);
+                }
             }
-        }
-        sum
-    };
+            sum
+        },
+    );
     let arch = pulp::Arch::new();
     let parts: Vec<Vec<T>> = tiles
         .par_chunks(tiles.len().div_ceil(PARTS))

@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType
 use rayon::prelude::*;
 
 use super::{Activation, Sizes, depthwise, general};
-use crate::{Real, view};
+use crate::{Elements, Real, view};
 
 pub(super) struct ConvOp {
     pub(super) sizes: Sizes,
@@ -35,47 +35,50 @@ impl ConvOp {
         grad: &Tensor,
     ) -> candle_core::Result<[Option<Tensor>; 3]> {
         let s = &self.sizes;
-        let flat = |t: &Tensor| t.flatten_all()?.to_vec1::<T>();
-        let mut grad = flat(grad)?;
-        if s.config.activation != Activation::Identity {
-            // Once for all uses: what the activation held back has no gradient.
-            let y = flat(y)?;
-            grad.par_chunks_mut(1 << 14).zip(y.par_chunks(1 << 14)).for_each(|(grad, y)| {
-                for (g, &y) in grad.iter_mut().zip(y) {
-                    *g = if s.config.activation.passes(y) { *g } else { T::zero() };
-                }
-            });
-        }
+        let (on, contiguous) = (x.device(), [x, weight, y, grad].map(Tensor::contiguous));
+        let [x_held, weight_held, y_held, grad_held] = contiguous;
+        let (x_held, weight_held, y_held, grad_held) = (x_held?, weight_held?, y_held?, grad_held?);
+        let (x_held, weight_held) = (Elements::of(&x_held), Elements::of(&weight_held));
+        let (y_held, grad_held) = (Elements::of(&y_held), Elements::of(&grad_held));
+        let (x_all, weight_all) = (x_held.slice::<T>()?, weight_held.slice::<T>()?);
+        let masked;
+        let grad = match s.config.activation {
+            Activation::Identity => grad_held.slice::<T>()?,
+            activation => {
+                // Once for all uses: what the activation held back has no gradient.
+                masked = masked_by(activation, y_held.slice::<T>()?, grad_held.slice::<T>()?);
+                &masked
+            }
+        };
         let [x_tracked, weight_tracked, bias_tracked] = self.tracked;
-        let d_x = if x_tracked {
-            let weight = flat(weight)?;
-            let d_x = if s.is_depthwise() {
-                depthwise::backward_input(s, &weight, &grad)
-            } else {
-                general::backward_input(s, &weight, &grad)
-            };
-            Some(Tensor::from_vec(d_x, x.shape(), x.device())?)
-        } else {
-            None
-        };
-        let d_weight = if weight_tracked {
-            let x = flat(x)?;
-            let d_weight = if s.is_depthwise() {
-                depthwise::backward_weight(s, &x, &grad)
-            } else {
-                general::backward_weight(s, &x, &grad)
-            };
-            Some(Tensor::from_vec(d_weight, weight.shape(), weight.device())?)
-        } else {
-            None
-        };
-        let d_bias = if bias_tracked {
-            Some(Tensor::from_vec(backward_bias(s, &grad), bias.shape(), bias.device())?)
-        } else {
-            None
-        };
+        let depthwise = s.is_depthwise();
+        let tensor = |values: Vec<T>, like: &Tensor| Tensor::from_vec(values, like.shape(), on);
+        let d_x = x_tracked.then(|| match depthwise {
+            true => depthwise::backward_input(s, weight_all, grad),
+            false => general::backward_input(s, weight_all, grad),
+        });
+        let d_weight = weight_tracked.then(|| match depthwise {
+            true => depthwise::backward_weight(s, x_all, grad),
+            false => general::backward_weight(s, x_all, grad),
+        });
+        let d_x = d_x.map(|d| tensor(d, x)).transpose()?;
+        let d_weight = d_weight.map(|d| tensor(d, weight)).transpose()?;
+        let d_bias = bias_tracked.then(|| tensor(backward_bias(s, grad), bias)).transpose()?;
         Ok([d_x, d_weight, d_bias])
     }
+}
+
+/// The gradient where the activation let values through, zero elsewhere.
+fn masked_by<T: Real>(activation: Activation, y: &[T], grad: &[T]) -> Vec<T> {
+    const CHUNK: usize = 1 << 14;
+    let mut masked = vec![T::zero(); grad.len()];
+    let inputs = grad.par_chunks(CHUNK).zip(y.par_chunks(CHUNK));
+    masked.par_chunks_mut(CHUNK).zip(inputs).for_each(|(to, (grad, y))| {
+        for ((to, &g), &y) in to.iter_mut().zip(grad).zip(y) {
+            *to = if activation.passes(y) { g } else { T::zero() };
+        }
+    });
+    masked
 }
 
 /// The sum of the gradient over each channel, image after image.
