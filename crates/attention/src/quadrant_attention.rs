@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor, WithDType, bail};
-use grid_ops::{Real, inlined};
+use grid_ops::{Real, inlined, simd};
 use rayon::prelude::*;
 
 use crate::kernel::{Attender, RowShape, Upstream};
@@ -126,11 +126,10 @@ impl QuadrantAttention {
                 Passed { attended, log_sums }
             },
         );
-        let arch = pulp::Arch::new();
         (0..tasks)
             .into_par_iter()
             .map(|task| {
-                arch.dispatch(
+                simd(
                     #[inline(always)]
                     || run(task),
                 )
@@ -182,12 +181,11 @@ impl QuadrantAttention {
                 (grad_input, grad_vector)
             },
         );
-        let arch = pulp::Arch::new();
         let (parts, vectors): (Vec<_>, Vec<_>) = passed
             .par_iter()
             .enumerate()
             .map(|task| {
-                arch.dispatch(
+                simd(
                     #[inline(always)]
                     || run(task),
                 )

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use crate::conv2d::Activation;
 use crate::error::checked_grid;
-use crate::{Elements, Error, Real, Result, inlined, view};
+use crate::{Elements, Error, Real, Result, inlined, simd, view};
 
 /// A normalised batch and the statistics it was normalised by.
 #[derive(Debug)]
@@ -145,7 +145,6 @@ fn sum_of<T: Real>([x, y, z]: [&[T]; 3], f: impl Fn(T, T, T) -> T) -> f64 {
 impl Norm {
     fn forward<T: Real>(&self, x: &[T], gamma: &[T], beta: &[T]) -> Vec<T> {
         let count = (x.len() / self.c) as f64;
-        let arch = pulp::Arch::new();
         let statistics_of = inlined(
             #[inline(always)]
             |c: usize| {
@@ -162,7 +161,7 @@ impl Norm {
         let statistics: Vec<Channel> = (0..self.c)
             .into_par_iter()
             .map(|c| {
-                arch.dispatch(
+                simd(
                     #[inline(always)]
                     || statistics_of(c),
                 )
@@ -202,7 +201,6 @@ impl Norm {
         // What the activation held back has no gradient.
         let held = |g: T, y: T| if self.activation.passes(y) { g } else { T::zero() };
         let count = (x.len() / self.c) as f64;
-        let arch = pulp::Arch::new();
         let sums_of = inlined(
             #[inline(always)]
             |c: usize| {
@@ -220,7 +218,7 @@ impl Norm {
         let sums: Vec<(f64, f64)> = (0..self.c)
             .into_par_iter()
             .map(|c| {
-                arch.dispatch(
+                simd(
                     #[inline(always)]
                     || sums_of(c),
                 )

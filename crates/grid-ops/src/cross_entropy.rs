@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use crate::error::{checked_dtype, checked_grid};
 use crate::resize::{Blend, Corners, blends};
-use crate::{Error, Real, Result, inlined, view};
+use crate::{Error, Real, Result, inlined, simd, view};
 
 /// The label of pixels that are not counted.
 pub const IGNORE: u8 = 255;
@@ -227,11 +227,10 @@ impl Loss {
         if self.total == 0.0 {
             return (T::zero(), gradient);
         }
-        let arch = pulp::Arch::new();
         let parts: Vec<(f64, Vec<T>)> = (0..images * blocks)
             .into_par_iter()
             .map(|at| {
-                arch.dispatch(
+                simd(
                     #[inline(always)]
                     || self.block(logits, at / blocks, at % blocks),
                 )
@@ -319,7 +318,6 @@ pub fn argmax_upsampled(logits: &Tensor, height: usize, width: usize) -> Result<
     let rows = blends::<f32>(h, height, Corners::Centers);
     let columns = blends::<f32>(w, width, Corners::Centers);
     let mut classes = vec![0u8; n * height * width];
-    let arch = pulp::Arch::new();
     let run = inlined(
         #[inline(always)]
         |at: usize, to: &mut [u8]| {
@@ -340,7 +338,7 @@ pub fn argmax_upsampled(logits: &Tensor, height: usize, width: usize) -> Result<
         },
     );
     classes.par_chunks_mut(width).enumerate().for_each(|(at, to)| {
-        arch.dispatch(
+        simd(
             #[inline(always)]
             || run(at, to),
         );

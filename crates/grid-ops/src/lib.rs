@@ -26,11 +26,13 @@ mod error;
 mod pool;
 mod real;
 mod resize;
+mod simd;
 
 pub use batch_norm::{BatchNorm, batch_norm, batch_norm_frozen};
 pub use conv2d::{Activation, Conv2d, conv2d};
 pub use cross_entropy::{IGNORE, argmax_upsampled, cross_entropy, upsampled_cross_entropy};
 pub use error::{Error, Result};
 pub use pool::{Pool, Rounding, max_pool2d};
-pub use real::{Elements, MatMut, MatRef, Real, inlined, matmul, view};
+pub use real::{Elements, MatMut, MatRef, Real, matmul, view};
 pub use resize::{Corners, resize_bilinear};
+pub use simd::{inlined, simd};

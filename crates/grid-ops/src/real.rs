@@ -24,12 +24,6 @@ impl Real for f64 {
     }
 }
 
-/// The closure itself: the one place in which a closure that is kept in a variable can be marked
-/// `#[inline(always)]`, so that run-time SIMD dispatch reaches the loops in it.
-pub fn inlined<F>(closure: F) -> F {
-    closure
-}
-
 /// A matrix of `rows × columns` within a slice: element `(i, j)` is at `i·row_stride +
 /// j·column_stride`. Strides are not negative, so the slice begins with element `(0, 0)`.
 #[derive(Debug, Clone, Copy)]

@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, WithDType
 use rayon::prelude::*;
 
 use crate::error::checked_grid;
-use crate::{Error, Real, Result, inlined, view};
+use crate::{Error, Real, Result, inlined, simd, view};
 
 /// Where the corners of two grids lie on each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,9 +109,8 @@ impl Resize {
                 }
             },
         );
-        let arch = pulp::Arch::new();
         y.par_chunks_mut(height * width).zip(x.par_chunks(h * w)).for_each(|(y, x)| {
-            arch.dispatch(
+            simd(
                 #[inline(always)]
                 || run(x, y),
             );
@@ -144,9 +143,8 @@ impl Resize {
                 }
             },
         );
-        let arch = pulp::Arch::new();
         d_x.par_chunks_mut(h * w).zip(grad.par_chunks(height * width)).for_each(|(d_x, grad)| {
-            arch.dispatch(
+            simd(
                 #[inline(always)]
                 || run(d_x, grad),
             );

@@ -137,20 +137,20 @@ impl Plan {
         Passed { hidden, attended, log_sums }
     }
 
-    /// `grad` is the gradient of the hidden states, `[h·w, d]`.
+    /// `grad_hidden` is the gradient of the hidden states, `[h·w, d]`; what reaches them by way of
+    /// later units is added to it.
     #[inline(always)]
     pub(super) fn backward<T: Real>(
         &self,
         input: &[T],
         weights: Weights<'_, T>,
         passed: &Passed<T>,
-        grad: Vec<T>,
+        grad_hidden: &mut [T],
     ) -> Gradients<T> {
         let (h, w) = self.size;
         let (d, width) = (self.shape.value, self.shape.len());
         let mut gather = Gather::new(self, weights.vector);
         let rows = self.recomputed_rows(&mut gather, weights, &passed.hidden);
-        let mut grad_hidden = grad;
         let mut grad_rows = vec![T::zero(); self.units() * width];
         let mut grad_input = vec![T::zero(); self.units() * width];
         let mut grad_vector = vec![T::zero(); weights.vector.len()];

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use attention::{Direction, join_directions, take_direction};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType, bail};
-use grid_ops::Real;
+use grid_ops::{Real, simd};
 use rayon::prelude::*;
 
 use super::kernel::{Gradients, Passed, Plan, Weights};
@@ -51,12 +51,11 @@ impl ScanOp {
             grid_ops::view::<T>(matrix)?,
             grid_ops::view::<T>(vector)?,
         );
-        let arch = pulp::Arch::new();
         let run = |task: usize| {
             let direction = Direction::ALL[task % 4];
             let input = take_direction(input, task / 4, direction, size, shape.len());
             let weights = self.weights_of(direction, matrix, vector);
-            arch.dispatch(
+            simd(
                 #[inline(always)]
                 || self.plan.forward(&input, weights),
             )
@@ -80,15 +79,14 @@ impl ScanOp {
         let flat = |t: &Tensor| t.flatten_all()?.to_vec1::<T>();
         let (inputs, matrices, vectors, grads) =
             (flat(input)?, flat(matrix)?, flat(vector)?, flat(grad)?);
-        let arch = pulp::Arch::new();
         let run = |(task, passed): (usize, &Passed<T>)| {
             let direction = Direction::ALL[task % 4];
             let input = take_direction(&inputs, task / 4, direction, size, shape.len());
             let weights = self.weights_of(direction, &matrices, &vectors);
-            let grad = take_direction(&grads, task / 4, direction, size, shape.value);
-            arch.dispatch(
+            let mut grad = take_direction(&grads, task / 4, direction, size, shape.value);
+            simd(
                 #[inline(always)]
-                || self.plan.backward(&input, weights, passed, grad),
+                || self.plan.backward(&input, weights, passed, &mut grad),
             )
         };
         let gradients: Vec<Gradients<T>> = passed.par_iter().enumerate().map(run).collect();

@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::Sizes;
-use crate::{Real, inlined};
+use crate::{Real, inlined, simd};
 
 /// One tap on one output row: the input row, its first column, and the outputs it reaches.
 struct Reach {
@@ -32,7 +32,6 @@ impl Sizes {
 pub(super) fn forward<T: Real>(s: &Sizes, x: &[T], weight: &[T], bias: &[T]) -> Vec<T> {
     let plane = s.h * s.w;
     let mut y = vec![T::zero(); s.n * s.k * s.oh * s.ow];
-    let arch = pulp::Arch::new();
     let run = inlined(
         #[inline(always)]
         |at: usize, y: &mut [T]| {
@@ -52,7 +51,7 @@ pub(super) fn forward<T: Real>(s: &Sizes, x: &[T], weight: &[T], bias: &[T]) -> 
         },
     );
     y.par_chunks_mut(s.oh * s.ow).enumerate().for_each(|(at, y)| {
-        arch.dispatch(
+        simd(
             #[inline(always)]
             || run(at, y),
         );
@@ -75,7 +74,6 @@ fn add_strided<T: Real>(to: &mut [T], weight: T, from: &[T], s: &Sizes) {
 pub(super) fn backward_input<T: Real>(s: &Sizes, weight: &[T], grad: &[T]) -> Vec<T> {
     let out_plane = s.oh * s.ow;
     let mut d_x = vec![T::zero(); s.n * s.c * s.h * s.w];
-    let arch = pulp::Arch::new();
     let run = inlined(
         #[inline(always)]
         |at: usize, d_x: &mut [T]| {
@@ -101,7 +99,7 @@ pub(super) fn backward_input<T: Real>(s: &Sizes, weight: &[T], grad: &[T]) -> Ve
         },
     );
     d_x.par_chunks_mut(s.h * s.w).enumerate().for_each(|(at, d_x)| {
-        arch.dispatch(
+        simd(
             #[inline(always)]
             || run(at, d_x),
         );
@@ -112,7 +110,6 @@ pub(super) fn backward_input<T: Real>(s: &Sizes, weight: &[T], grad: &[T]) -> Ve
 pub(super) fn backward_weight<T: Real>(s: &Sizes, x: &[T], grad: &[T]) -> Vec<T> {
     let (plane, out_plane, taps) = (s.h * s.w, s.oh * s.ow, s.kh * s.kw);
     let mut d_weight = vec![T::zero(); s.k * taps];
-    let arch = pulp::Arch::new();
     let run = inlined(
         #[inline(always)]
         |channel: usize, d_weight: &mut [T]| {
@@ -133,7 +130,7 @@ pub(super) fn backward_weight<T: Real>(s: &Sizes, x: &[T], grad: &[T]) -> Vec<T>
         },
     );
     d_weight.par_chunks_mut(taps).enumerate().for_each(|(channel, d_weight)| {
-        arch.dispatch(
+        simd(
             #[inline(always)]
             || run(channel, d_weight),
         );

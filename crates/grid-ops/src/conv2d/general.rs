@@ -5,7 +5,7 @@
 use rayon::prelude::*;
 
 use super::Sizes;
-use crate::{MatMut, MatRef, Real, inlined, matmul};
+use crate::{MatMut, MatRef, Real, inlined, matmul, simd};
 
 /// Outputs a tile aims at: large enough for the product, small enough for the cache.
 const TILE: usize = 512;
@@ -183,9 +183,8 @@ pub(super) fn forward<T: Real>(s: &Sizes, x: &[T], weight: &[T], bias: &[T]) -> 
             }
         },
     );
-    let arch = pulp::Arch::new();
     s.tiles().into_par_iter().for_each_init(Vec::new, |unfolded, tile| {
-        arch.dispatch(
+        simd(
             #[inline(always)]
             || run(unfolded, tile),
         );
@@ -224,13 +223,12 @@ pub(super) fn backward_input<T: Real>(s: &Sizes, weight: &[T], grad: &[T]) -> Ve
             }
         },
     );
-    let arch = pulp::Arch::new();
     d_x.par_chunks_mut(c * plane).enumerate().for_each(|(at, of_group)| {
         let (image, group) = (at / s.config.groups, at % s.config.groups);
         of_group.par_chunks_mut(block * plane).enumerate().for_each_init(
             Vec::new,
             |unfolded, (nth, planes)| {
-                arch.dispatch(
+                simd(
                     #[inline(always)]
                     || run(unfolded, image, group * c + nth * block, planes),
                 );
@@ -269,11 +267,10 @@ pub(super) fn backward_weight<T: Real>(s: &Sizes, x: &[T], grad: &[T]) -> Vec<T>
             sum
         },
     );
-    let arch = pulp::Arch::new();
     let parts: Vec<Vec<T>> = tiles
         .par_chunks(tiles.len().div_ceil(PARTS))
         .map(|tiles| {
-            arch.dispatch(
+            simd(
                 #[inline(always)]
                 || run(tiles),
             )
