@@ -76,7 +76,7 @@ pub enum BackboneMode {
 pub struct TrainingConfig {
     /// Passes over the training split. Default: 12.
     pub epochs: usize,
-    /// Images a step. Default: 16.
+    /// Images a step. Default: 8.
     pub batch_size: usize,
     /// Learning rate at the end of the warm-up. Default: 2e-3.
     pub learning_rate: f64,
@@ -100,7 +100,7 @@ impl Default for TrainingConfig {
     fn default() -> Self {
         Self {
             epochs: 12,
-            batch_size: 16,
+            batch_size: 8,
             learning_rate: 2e-3,
             backbone_lr_factor: 1.0,
             warmup_steps: 50,

@@ -38,7 +38,7 @@ pub struct Sample {
     /// Its labels.
     pub labels: LabelMap,
     /// For each pixel (row-major) the distance in pixels, rounded down, to the beacon that tells
-    /// its class; [`UNDEFINED_DISTANCE_PX`] where the label is [`IGNORE`]. Only the synthetic set
-    /// knows it.
+    /// its class; [`UNDEFINED_DISTANCE_PX`] on the beacons themselves. Only the synthetic set knows
+    /// it.
     pub beacon_distance_px: Option<Vec<u16>>,
 }

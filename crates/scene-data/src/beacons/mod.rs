@@ -8,8 +8,9 @@
 //! has. Beyond its receptive field a network can only guess; to do better it must carry the right
 //! beacon's message across the image, past the others.
 //!
-//! Texture `t` stands for the classes `2t` (plus) and `2t + 1` (ring). Beacon pixels are labelled
-//! [`IGNORE`](crate::IGNORE). Each image depends on the seed, the split and its index only and is
+//! Texture `t` stands for the classes `2t` (plus) and `2t + 1` (ring). A beacon's own pixels have the
+//! class that it tells, so that its two shapes can be learnt on the spot; they are not ambiguous and
+//! have no distance. Each image depends on the seed, the split and its index only and is
 //! computed with integers, so it is the same on every machine and in any order.
 
 mod config;

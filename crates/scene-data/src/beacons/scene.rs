@@ -6,7 +6,7 @@ use super::BeaconsConfig;
 use super::emblem::{Ink, ink};
 use super::rng::ImageRng;
 use super::texture::{Look, bright};
-use crate::{IGNORE, LabelMap, Sample, Split, UNDEFINED_DISTANCE_PX};
+use crate::{LabelMap, Sample, Split, UNDEFINED_DISTANCE_PX};
 
 /// Makes image `index` of a split from a configuration that was checked.
 pub(super) fn generate(config: &BeaconsConfig, split: Split, index: usize, id: String) -> Sample {
@@ -20,14 +20,16 @@ pub(super) fn generate(config: &BeaconsConfig, split: Split, index: usize, id: S
 
     let size = config.size_px;
     let mut image = RgbImage::new(size as u32, size as u32);
-    let mut labels = LabelMap { width: size, height: size, data: vec![IGNORE; size * size] };
+    let mut labels = LabelMap { width: size, height: size, data: vec![0; size * size] };
     let mut distance_px = vec![UNDEFINED_DISTANCE_PX; size * size];
     for y in 0..size {
         for x in 0..size {
-            let texture = regions.texture_at(x, y);
+            let at = y * size + x;
+            let mut texture = regions.texture_at(x, y);
             let mut colour = looks[texture].pixel(x, y, rng.bits());
             let hit = beacons.iter().position(|beacon| beacon.covers(x, y, config.beacon_px));
             if let Some(told) = hit {
+                texture = told;
                 let Corner { left, top } = beacons[told];
                 colour = match ink(config.beacon_px, coins[told], x - left, y - top) {
                     Ink::Frame => bright(told),
@@ -35,10 +37,9 @@ pub(super) fn generate(config: &BeaconsConfig, split: Split, index: usize, id: S
                     Ink::Ground => [0; 3],
                 };
             } else {
-                let at = y * size + x;
-                labels.data[at] = (2 * texture + coins[texture]) as u8;
                 distance_px[at] = beacons[texture].distance_px(x, y, config.beacon_px);
             }
+            labels.data[at] = (2 * texture + coins[texture]) as u8;
             image.put_pixel(x as u32, y as u32, Rgb(colour));
         }
     }
