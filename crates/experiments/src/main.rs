@@ -76,7 +76,7 @@ fn run(command: Command) -> anyhow::Result<()> {
                 set,
                 command,
             };
-            reproduce::reproduce(&request)
+            reproduce::reproduce(&request, &mut std::io::stdout())
         }
         Command::Table { records, sweep } => {
             let (sweep, records) = (Sweep::load(&sweep)?, Record::read_dir(&records)?);

@@ -152,8 +152,9 @@ mod tests {
         let init = Init::Randn { mean: 0.0, stdev: 1.0 };
         let of = |seed, names: &[&str]| -> Vec<f32> {
             let vb = Parameters::new(seed, BTreeMap::new()).builder();
-            let last = names.iter().map(|n| vb.get_with_hints(64, n, init)).last();
-            last.unwrap().unwrap().to_vec1().unwrap()
+            let draw = |name: &&str| vb.get_with_hints(64, name, init).unwrap();
+            let drawn: Vec<_> = names.iter().map(draw).collect();
+            drawn.last().unwrap().to_vec1().unwrap()
         };
         assert_eq!(of(1, &["a", "b"]), of(1, &["b"]));
         assert_ne!(of(1, &["b"]), of(2, &["b"]));

@@ -1,6 +1,7 @@
 //! Runs every cell of a sweep that has no record yet, then reports.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -39,13 +40,13 @@ pub struct Request {
     pub command: String,
 }
 
-/// Runs the sweep; prints the table on standard output.
+/// Runs the sweep and writes its table to `out`.
 ///
 /// # Errors
 ///
 /// Anything wrong with the request (before any training), a failed cell, an interrupt (finished
 /// cells are kept), or an arm outside the sweep's expectation.
-pub fn reproduce(request: &Request) -> anyhow::Result<()> {
+pub fn reproduce(request: &Request, out: &mut dyn Write) -> anyhow::Result<()> {
     let sweep = narrowed(request)?;
     let cells = checked_cells(&sweep, request)?;
     let folder = request.out_dir.join("cells");
@@ -83,15 +84,15 @@ pub fn reproduce(request: &Request) -> anyhow::Result<()> {
     let records: Vec<Record> =
         cells.iter().filter_map(|(cell, _)| finished.get(&cell.file_stem()).cloned()).collect();
     report::write(&request.out_dir, &sweep, &records, &request.command)?;
-    println!("{}\n{}", table::markdown(&sweep, &records), table::caption(&sweep, &records));
-    println!("report: {}", request.out_dir.join("report.md").display());
-    judge(&sweep, &records)
+    writeln!(out, "{}\n{}", table::markdown(&sweep, &records), table::caption(&sweep, &records))?;
+    writeln!(out, "report: {}", request.out_dir.join("report.md").display())?;
+    judge(&sweep, &records, out)
 }
 
-fn judge(sweep: &Sweep, records: &[Record]) -> anyhow::Result<()> {
+fn judge(sweep: &Sweep, records: &[Record], out: &mut dyn Write) -> anyhow::Result<()> {
     let verdicts = report::verdicts(sweep, records);
     for verdict in &verdicts {
-        println!("{}", verdict.line);
+        writeln!(out, "{}", verdict.line)?;
     }
     let outside = verdicts.iter().filter(|verdict| !verdict.within).count();
     ensure!(

@@ -110,7 +110,7 @@ fn difference(records: &[&Record], base: &[&Record]) -> String {
 
 fn by_distance(arms: &[(String, Vec<&Record>)]) -> Option<String> {
     let mut bins = 0;
-    let mut rows: Vec<(&str, BTreeMap<u64, (u64, u64)>)> = Vec::new();
+    let mut rows = Vec::new();
     for (name, records) in arms {
         let mut counts: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
         for bin in records.iter().flat_map(|record| &record.distance) {
