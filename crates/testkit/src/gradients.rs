@@ -80,6 +80,6 @@ mod tests {
         let x = var(2, &[4]);
         // Twice the value, half of it cut from the graph: the gradient is 1 instead of 2.
         let error = check_gradients(&[&x], || Ok((x.as_tensor() + x.detach())?)).unwrap_err();
-        assert!(error.to_string().contains("central difference 2"), "{error}");
+        assert!(error.to_string().starts_with("input 0[0]: gradient"), "{error}");
     }
 }
