@@ -99,8 +99,8 @@ pub struct Upstream<'a, T> {
 /// Attention within one direction of one image.
 ///
 /// `tanh(q + k) = 1 - 2 r` with `r = 1 / (e^{2q} e^{2k} + 1)`: with both exponentials known per
-/// unit, a pair costs one product and one division a channel. Beyond [`Attender::limit`] the
-/// exponentials could overflow, and `tanh` is taken directly.
+/// unit, a pair costs one product and one division a channel. Where queries or keys are so large
+/// that the exponentials could overflow, `tanh` is taken directly.
 #[derive(Debug)]
 pub struct Attender<'p, T> {
     score: Score,
