@@ -196,6 +196,14 @@ struct Loaded {
     protocol: Protocol,
 }
 
+/// Says how a data root is given where none was.
+fn with_flag(error: scene_data::Error) -> anyhow::Error {
+    match error {
+        scene_data::Error::NoDataRoot { .. } => anyhow::anyhow!("{error}: pass --data-root PATH"),
+        other => other.into(),
+    }
+}
+
 impl Loaded {
     /// What two cells must have in common to share images and features.
     fn key(config: &CellConfig) -> String {
@@ -214,7 +222,8 @@ impl Loaded {
         let mut examples = Vec::new();
         for split in splits {
             interrupt::check()?;
-            let dataset: Box<dyn SceneDataset> = config.dataset.open(root, split)?;
+            let dataset: Box<dyn SceneDataset> =
+                config.dataset.open(root, split).map_err(with_flag)?;
             let fingerprint = dataset.fingerprint()?;
             if let Some(expected) = config.fingerprints.get(&split.to_string()) {
                 ensure!(

@@ -70,15 +70,21 @@ fn ablation(sweep: &Sweep, arms: &[(String, Vec<&Record>)]) -> String {
 pub fn caption(sweep: &Sweep, records: &[Record]) -> String {
     let seeds: std::collections::BTreeSet<u64> = records.iter().map(|r| r.cell.seed).collect();
     let bases: Vec<String> = sweep.compare_to.iter().map(|base| format!("`{base}`")).collect();
+    let differences = match bases.as_slice() {
+        [] => String::new(),
+        _ => format!(
+            "Differences to {}: mean over seeds of the paired difference in points of mIoU, \
+             ± half the 95 % t interval over seeds; **bold** where the interval leaves out 0. ",
+            bases.join(" and "),
+        ),
+    };
     format!(
         "{} seed{}. mIoU and pixel accuracy on the test split: mean ± sample standard deviation \
-         over seeds. Differences to {}: mean over seeds of the paired difference in points of \
-         mIoU, ± half the 95 % t interval over seeds; **bold** where the interval leaves out 0. \
+         over seeds. {differences}\
          Parameters are the trained ones. Seconds: median over images, one at a time, backbone \
          included.\n",
         seeds.len(),
         if seeds.len() == 1 { "" } else { "s" },
-        bases.join(" and "),
     )
 }
 

@@ -15,7 +15,7 @@ pub struct BeaconsConfig {
     pub train_images: usize,
     /// Images of the validation split. Default: 150.
     pub val_images: usize,
-    /// Images of the test split. Default: 300.
+    /// Images of the test split. Default: 600.
     pub test_images: usize,
     /// Seed of all images. Default: 0.
     pub seed: u64,
@@ -32,7 +32,7 @@ impl Default for BeaconsConfig {
             textures: 4,
             train_images: 1500,
             val_images: 150,
-            test_images: 300,
+            test_images: 600,
             seed: 0,
             regions: 7,
             beacon_px: 9,

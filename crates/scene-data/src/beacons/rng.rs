@@ -21,7 +21,7 @@ impl ImageRng {
         key[8..16].copy_from_slice(&split.to_le_bytes());
         key[16..24].copy_from_slice(&(index as u64).to_le_bytes());
         // Another way of making images from the same draws must change this.
-        key[24..].copy_from_slice(b"beacons1");
+        key[24..].copy_from_slice(b"beacons2");
         Self(ChaCha8Rng::from_seed(key))
     }
 

@@ -13,7 +13,13 @@ pub(super) fn generate(config: &BeaconsConfig, split: Split, index: usize, id: S
     let rng = &mut ImageRng::new(config.seed, split, index);
     // Coins and places are drawn for every texture, present or not, before anything that could
     // depend on the regions: nothing but the beacon's shape tells which class holds.
-    let coins: Vec<usize> = (0..config.textures).map(|_| rng.coin()).collect();
+    let mut coins = draw_coins(rng, config);
+    if index % 2 == 1 {
+        // Every second image turns the coins of the one before it, so that in a split each class
+        // of a texture holds in half of the images and a guess is right half of the time.
+        let before = &mut ImageRng::new(config.seed, split, index - 1);
+        coins = draw_coins(before, config).into_iter().map(|coin| 1 - coin).collect();
+    }
     let beacons = place_beacons(rng, config);
     let regions = Regions::draw(rng, config);
     let looks: Vec<Look> = (0..config.textures).map(|texture| Look::draw(rng, texture)).collect();
@@ -44,6 +50,11 @@ pub(super) fn generate(config: &BeaconsConfig, split: Split, index: usize, id: S
         }
     }
     Sample { id, image, labels, beacon_distance_px: Some(distance_px) }
+}
+
+/// Which class of each texture holds.
+fn draw_coins(rng: &mut ImageRng, config: &BeaconsConfig) -> Vec<usize> {
+    (0..config.textures).map(|_| rng.coin()).collect()
 }
 
 /// The top left pixel of a beacon.

@@ -1,0 +1,6 @@
+//! The binary as a user calls it, on sweeps of a few tiny images.
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+mod bad_input;
+mod runs;
+mod tiny;

@@ -1,0 +1,99 @@
+//! Whole sweeps: the same numbers again, whatever the threads, and nothing lost to Ctrl-C.
+
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::tiny::{cells, folder, records, reproduce};
+
+fn succeed(mut command: std::process::Command) -> Output {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    output
+}
+
+#[test]
+fn records_do_not_depend_on_the_run_or_its_threads() {
+    let dir = folder(2);
+    for (out_dir, threads) in [("one", "1"), ("again", "1"), ("three", "3")] {
+        let mut command = reproduce(dir.path(), out_dir, &["--seeds", "5"]);
+        command.env("RAYON_NUM_THREADS", threads);
+        succeed(command);
+    }
+    let one = records(dir.path(), "one");
+    assert_eq!(one.len(), 2);
+    for out_dir in ["again", "three"] {
+        for (a, b) in one.iter().zip(records(dir.path(), out_dir)) {
+            assert!(a.same_results(&b), "{out_dir}: {a:?}\n{b:?}");
+        }
+    }
+    assert!(one[0].curve != one[1].curve, "arms differ");
+}
+
+#[test]
+fn a_second_call_uses_what_is_finished_and_says_so() {
+    let dir = folder(1);
+    succeed(reproduce(dir.path(), "out", &["--seeds", "0"]));
+    let before = records(dir.path(), "out");
+    let output = succeed(reproduce(dir.path(), "out", &[]));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("2 of 4 cells are already finished in out/cells"), "{stderr}");
+    let after = records(dir.path(), "out");
+    assert_eq!(after.len(), 4);
+    assert!(before.iter().all(|record| after.contains(record)), "the same files");
+
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let row = stdout.lines().find(|line| line.starts_with("| `dense-attention` |")).unwrap();
+    assert_eq!(row.matches('|').count(), 7, "{row}");
+    let report = std::fs::read_to_string(dir.path().join("out/report.md")).unwrap();
+    assert!(report.contains(row), "{report}");
+    for column in ["image", "truth", "fcn", "dense-attention"] {
+        assert!(dir.path().join(format!("out/pictures/0-{column}.png")).exists(), "{column}");
+    }
+}
+
+#[test]
+fn a_record_cut_off_is_not_taken_for_finished() {
+    let dir = folder(1);
+    succeed(reproduce(dir.path(), "out", &["--seeds", "0", "--arms", "fcn"]));
+    let file = std::fs::read_dir(cells(dir.path(), "out")).unwrap().next().unwrap().unwrap().path();
+    let text = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &text[..text.len() / 2]).unwrap();
+    let output = reproduce(dir.path(), "out", &["--seeds", "0"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let name = file.file_name().unwrap().to_str().unwrap();
+    assert!(stderr.contains(name) && stderr.contains("not a whole record"), "{stderr}");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_keeps_finished_cells_whole() {
+    let dir = folder(1);
+    succeed(reproduce(dir.path(), "out", &["--arms", "fcn"]));
+    // So many epochs that no further cell can finish before the signal.
+    let text = std::fs::read_to_string(dir.path().join("tiny.toml")).unwrap();
+    let long = text.replace(
+        "[[arm]]\nname = \"dense-attention\"\n",
+        "[[arm]]\nname = \"dense-attention\"\nconfig.training.epochs = 100000\n",
+    );
+    std::fs::write(dir.path().join("tiny.toml"), long).unwrap();
+
+    let mut command = reproduce(dir.path(), "out", &[]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let start = Instant::now();
+    let output = child.wait_with_output().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(20), "it ends at the next step");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let last = stderr.lines().last().unwrap();
+    assert!(
+        last.starts_with("error: interrupted: 2 of 4 cells are finished and kept in out/cells"),
+        "{stderr}"
+    );
+    assert_eq!(records(dir.path(), "out").len(), 2);
+    let files = std::fs::read_dir(cells(dir.path(), "out")).unwrap().count();
+    assert_eq!(files, 2, "no half-written file");
+}

@@ -1,0 +1,72 @@
+//! A sweep that takes a moment, and the binary that runs it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use run_record::Record;
+use tempfile::TempDir;
+
+/// Two arms of three seeds on a few tiny images; `EPOCHS` is replaced.
+const SWEEP: &str = r#"
+name = "tiny"
+seeds = [0, 1]
+compare_to = ["fcn"]
+
+[config.dataset]
+kind = "beacons"
+size_px = 48
+textures = 2
+beacon_px = 7
+train_images = 12
+val_images = 3
+test_images = 3
+
+[config.model]
+backbone = { kind = "small-cnn", channels = [4, 8, 8], blocks_per_stage = [1, 1, 1] }
+context_stride = 8
+skip_stride = 4
+adapter_channels = 8
+skip_channels = 4
+
+[config.model.context]
+hidden_channels = 8
+attention_channels = 4
+cell = { kind = "none" }
+
+[config.training]
+epochs = EPOCHS
+batch_size = 4
+
+[[arm]]
+name = "fcn"
+
+[[arm]]
+name = "dense-attention"
+config.model.context.cell = { kind = "scan", graph = "dense", aggregation = { attention = "tanh-additive" } }
+"#;
+
+/// A temporary folder with `tiny.toml` in it.
+pub(crate) fn folder(epochs: usize) -> TempDir {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let text = SWEEP.replace("EPOCHS", &epochs.to_string());
+    fs::write(dir.path().join("tiny.toml"), text).expect("a file");
+    dir
+}
+
+/// `experiments reproduce` of the folder's sweep.
+pub(crate) fn reproduce(dir: &Path, out_dir: &str, more: &[&str]) -> std::process::Command {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_experiments"));
+    let args = ["reproduce", "--sweep", "tiny.toml", "--out-dir", out_dir];
+    command.current_dir(dir).args(args).args(more);
+    command
+}
+
+/// Where a sweep keeps its records.
+pub(crate) fn cells(dir: &Path, out_dir: &str) -> PathBuf {
+    dir.join(out_dir).join("cells")
+}
+
+/// The records of an output folder, by file name.
+pub(crate) fn records(dir: &Path, out_dir: &str) -> Vec<Record> {
+    Record::read_dir(cells(dir, out_dir)).expect("whole records")
+}
