@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use crate::conv2d::Activation;
 use crate::error::checked_grid;
-use crate::{Elements, Error, Real, Result, inlined, simd, view};
+use crate::{Elements, Error, Real, Result, composed, inlined, simd, view};
 
 /// A normalised batch and the statistics it was normalised by.
 #[derive(Debug)]
@@ -43,18 +43,27 @@ pub fn batch_norm(
     eps: f64,
     activation: Activation,
 ) -> Result<BatchNorm> {
-    let op = "batch_norm";
-    let (_, c, h, w) = checked_grid(op, x)?;
-    checked_channels(op, [gamma, beta], c)?;
+    let (c, plane) = checked(x, gamma, beta)?;
+    if !x.device().is_cpu() {
+        return composed::batch_norm(x, gamma, beta, eps, activation);
+    }
     let statistics = Arc::new(OnceLock::new());
     let statistics_there = Arc::clone(&statistics);
-    let norm = Norm { c, plane: h * w, eps, activation, statistics: statistics_there };
+    let norm = Norm { c, plane, eps, activation, statistics: statistics_there };
     let y = x.contiguous()?.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, norm)?;
     let all = statistics.get().map_or(&[][..], Vec::as_slice);
     let of = |value: fn(&Channel) -> f64| -> candle_core::Result<Tensor> {
         Tensor::from_iter(all.iter().map(value), x.device())?.to_dtype(x.dtype())
     };
     Ok(BatchNorm { mean: of(|s| s.mean)?, var: of(|s| s.var)?, y })
+}
+
+/// Channels and cells of a plane of [`batch_norm`], or why it cannot run.
+pub(crate) fn checked(x: &Tensor, gamma: &Tensor, beta: &Tensor) -> Result<(usize, usize)> {
+    let op = "batch_norm";
+    let (_, c, h, w) = checked_grid(op, x)?;
+    checked_channels(op, [gamma, beta], c)?;
+    Ok((c, h * w))
 }
 
 /// Normalises every channel by the given statistics.

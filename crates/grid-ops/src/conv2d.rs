@@ -3,11 +3,14 @@
 mod depthwise;
 mod general;
 mod op;
+mod transpose;
 
 use candle_core::Tensor;
+pub(crate) use transpose::mirror_of;
+pub use transpose::{ConvTranspose2d, conv_transpose2d};
 
 use crate::error::checked_grid;
-use crate::{Error, Real, Result};
+use crate::{Error, Real, Result, composed};
 
 /// What is applied to an operation's output, in the same pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -66,19 +69,19 @@ impl Default for Conv2d {
 
 /// Sizes of one convolution.
 #[derive(Debug, Clone, Copy)]
-struct Sizes {
-    n: usize,
+pub(crate) struct Sizes {
+    pub(crate) n: usize,
     /// Channels, rows and columns of the input.
-    c: usize,
-    h: usize,
-    w: usize,
+    pub(crate) c: usize,
+    pub(crate) h: usize,
+    pub(crate) w: usize,
     /// Channels, rows and columns of the output.
-    k: usize,
-    oh: usize,
-    ow: usize,
+    pub(crate) k: usize,
+    pub(crate) oh: usize,
+    pub(crate) ow: usize,
     /// Rows and columns of the kernel.
-    kh: usize,
-    kw: usize,
+    pub(crate) kh: usize,
+    pub(crate) kw: usize,
     config: Conv2d,
 }
 
@@ -123,6 +126,41 @@ pub fn conv2d(
     bias: Option<&Tensor>,
     config: &Conv2d,
 ) -> Result<Tensor> {
+    let sizes = checked(x, weight, bias, config)?;
+    if !x.device().is_cpu() {
+        return composed::conv2d(x, weight, bias, config);
+    }
+    let bias = bias_or_zeros(bias, sizes.k, x)?;
+    let tracked = [x.track_op(), weight.track_op(), bias.track_op()];
+    let op = op::ConvOp { sizes, tracked };
+    Ok(x.contiguous()?.apply_op3(&weight.contiguous()?, &bias, op)?)
+}
+
+fn bias_or_zeros(bias: Option<&Tensor>, k: usize, x: &Tensor) -> Result<Tensor> {
+    Ok(match bias {
+        Some(bias) => bias.contiguous()?,
+        None => Tensor::zeros(k, x.dtype(), x.device())?,
+    })
+}
+
+/// Refuses a bias that is not one number for each of `k` channels.
+fn checked_bias(op: &'static str, bias: Option<&Tensor>, k: usize) -> Result<()> {
+    match bias {
+        Some(bias) if bias.dims() != [k] => {
+            let expected = "bias: [k] with k as in weight";
+            Err(Error::Shape { op, expected, got: bias.dims().to_vec() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The sizes of [`conv2d`], or why it cannot run.
+pub(crate) fn checked(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    config: &Conv2d,
+) -> Result<Sizes> {
     let op = "conv2d";
     let (n, c, h, w) = checked_grid(op, x)?;
     let (k, of_group, kh, kw) = checked_grid(op, weight)?;
@@ -148,16 +186,30 @@ pub fn conv2d(
         let expected = "x: [n, c, h, w] that, padded, is at least as large as the dilated kernel";
         return Err(Error::Shape { op, expected, got: x.dims().to_vec() });
     };
-    let bias = match bias {
-        Some(bias) if bias.dims() == [k] => bias.contiguous()?,
-        Some(bias) => {
-            let got = bias.dims().to_vec();
-            return Err(Error::Shape { op, expected: "bias: [k] with k as in weight", got });
-        }
-        None => Tensor::zeros(k, x.dtype(), x.device())?,
-    };
-    let sizes = Sizes { n, c, h, w, k, oh, ow, kh, kw, config: *config };
-    let tracked = [x.track_op(), weight.track_op(), bias.track_op()];
-    let op = op::ConvOp { sizes, tracked };
-    Ok(x.contiguous()?.apply_op3(&weight.contiguous()?, &bias, op)?)
+    checked_bias(op, bias, k)?;
+    Ok(Sizes { n, c, h, w, k, oh, ow, kh, kw, config: *config })
+}
+
+fn forward<T: Real>(s: &Sizes, x: &[T], weight: &[T], bias: &[T]) -> Vec<T> {
+    if s.is_depthwise() {
+        depthwise::forward(s, x, weight, bias)
+    } else {
+        general::forward(s, x, weight, bias)
+    }
+}
+
+fn backward_input<T: Real>(s: &Sizes, weight: &[T], grad: &[T]) -> Vec<T> {
+    if s.is_depthwise() {
+        depthwise::backward_input(s, weight, grad)
+    } else {
+        general::backward_input(s, weight, grad)
+    }
+}
+
+fn backward_weight<T: Real>(s: &Sizes, x: &[T], grad: &[T]) -> Vec<T> {
+    if s.is_depthwise() {
+        depthwise::backward_weight(s, x, grad)
+    } else {
+        general::backward_weight(s, x, grad)
+    }
 }

@@ -3,12 +3,12 @@
 use std::sync::OnceLock;
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Shape, Tensor, WithDType, bail};
 use rayon::prelude::*;
 
 use crate::error::{checked_dtype, checked_grid};
 use crate::resize::{Blend, Corners, blends};
-use crate::{Error, Real, Result, inlined, simd, view};
+use crate::{Error, Real, Result, composed, inlined, simd, view};
 
 /// The label of pixels that are not counted.
 pub const IGNORE: u8 = 255;
@@ -36,13 +36,19 @@ pub fn cross_entropy(
     labels: &Tensor,
     class_weights: Option<&[f64]>,
 ) -> Result<Tensor> {
+    same_size(logits, labels)?;
+    run("cross_entropy", logits, labels, class_weights)
+}
+
+/// Refuses labels of another size than the logits'.
+pub(crate) fn same_size(logits: &Tensor, labels: &Tensor) -> Result<()> {
     let op = "cross_entropy";
     let (n, _, h, w) = checked_grid(op, logits)?;
-    if labels.dims() != [n, h, w] {
-        let expected = "labels: [n, h, w] with n, h and w as in logits";
-        return Err(Error::Shape { op, expected, got: labels.dims().to_vec() });
+    if labels.dims() == [n, h, w] {
+        return Ok(());
     }
-    run(op, logits, labels, class_weights)
+    let expected = "labels: [n, h, w] with n, h and w as in logits";
+    Err(Error::Shape { op, expected, got: labels.dims().to_vec() })
 }
 
 /// [`cross_entropy`] of logits resized bilinearly to the size of the labels
@@ -74,53 +80,75 @@ fn run(
     labels: &Tensor,
     class_weights: Option<&[f64]>,
 ) -> Result<Tensor> {
-    let (n, classes, h, w) = checked_grid(op, logits)?;
-    let &[images, height, width] = labels.dims() else {
-        let expected = "labels: [n, h, w]";
-        return Err(Error::Shape { op, expected, got: labels.dims().to_vec() });
-    };
-    if images != n || height == 0 || width == 0 {
-        let expected = "labels: [n, h, w] with n as in logits, none of them zero";
-        return Err(Error::Shape { op, expected, got: labels.dims().to_vec() });
+    let truth = Truth::checked(op, logits, labels, class_weights)?;
+    if !logits.device().is_cpu() {
+        return composed::upsampled_cross_entropy(logits, labels, class_weights);
     }
-    if labels.dtype() != DType::U8 {
-        return Err(Error::DType { op, expected: "u8 labels", got: labels.dtype() });
-    }
-    if classes > usize::from(IGNORE) {
-        let reason = "expected at most 255 classes";
-        return Err(Error::Config { op, field: "classes", value: classes, reason });
-    }
-    let weights = match class_weights {
-        Some(weights) if weights.len() == classes => weights.to_vec(),
-        Some(weights) => {
-            let expected = "class_weights: one for each of the k classes of logits";
-            return Err(Error::Shape { op, expected, got: vec![weights.len()] });
-        }
-        None => vec![1.0; classes],
-    };
-    let labels = labels.flatten_all()?.to_vec1::<u8>()?;
-    let is_no_class = |&label: &u8| label != IGNORE && usize::from(label) >= classes;
-    if let Some(index) = labels.iter().position(is_no_class) {
-        return Err(Error::Label { op, label: labels[index], index, classes });
-    }
-    let mut counts = [0u64; 256];
-    labels.iter().for_each(|&label| counts[usize::from(label)] += 1);
-    let total = weights.iter().zip(counts).map(|(weight, count)| weight * count as f64).sum();
-    let (from, to) = ((h, w), (height, width));
+    let (_, classes, h, w) = logits.dims4()?;
     let gradient = (OnceLock::new(), OnceLock::new());
-    let tracked = logits.track_op();
-    let op = Loss { classes, from, to, labels, weights, total, tracked, gradient };
-    Ok(logits.contiguous()?.apply_op1(op)?)
+    let loss = Loss { classes, from: (h, w), truth, tracked: logits.track_op(), gradient };
+    Ok(logits.contiguous()?.apply_op1(loss)?)
+}
+
+/// What logits are held against.
+pub(crate) struct Truth {
+    /// Rows and columns of the labels.
+    pub(crate) size: (usize, usize),
+    /// `[n, height, width]`.
+    pub(crate) labels: Vec<u8>,
+    /// Of each class.
+    pub(crate) weights: Vec<f64>,
+    /// The sum of the counted pixels' weights.
+    pub(crate) total: f64,
+}
+
+impl Truth {
+    pub(crate) fn checked(
+        op: &'static str,
+        logits: &Tensor,
+        labels: &Tensor,
+        class_weights: Option<&[f64]>,
+    ) -> Result<Self> {
+        let (n, classes, ..) = checked_grid(op, logits)?;
+        let &[images, height, width] = labels.dims() else {
+            let expected = "labels: [n, h, w]";
+            return Err(Error::Shape { op, expected, got: labels.dims().to_vec() });
+        };
+        if images != n || height == 0 || width == 0 {
+            let expected = "labels: [n, h, w] with n as in logits, none of them zero";
+            return Err(Error::Shape { op, expected, got: labels.dims().to_vec() });
+        }
+        if labels.dtype() != DType::U8 {
+            return Err(Error::DType { op, expected: "u8 labels", got: labels.dtype() });
+        }
+        if classes > usize::from(IGNORE) {
+            let reason = "expected at most 255 classes";
+            return Err(Error::Config { op, field: "classes", value: classes, reason });
+        }
+        let weights = match class_weights {
+            Some(weights) if weights.len() == classes => weights.to_vec(),
+            Some(weights) => {
+                let expected = "class_weights: one for each of the k classes of logits";
+                return Err(Error::Shape { op, expected, got: vec![weights.len()] });
+            }
+            None => vec![1.0; classes],
+        };
+        let labels = labels.flatten_all()?.to_vec1::<u8>()?;
+        let is_no_class = |&label: &u8| label != IGNORE && usize::from(label) >= classes;
+        if let Some(index) = labels.iter().position(is_no_class) {
+            return Err(Error::Label { op, label: labels[index], index, classes });
+        }
+        let mut counts = [0u64; 256];
+        labels.iter().for_each(|&label| counts[usize::from(label)] += 1);
+        let total = weights.iter().zip(counts).map(|(weight, count)| weight * count as f64).sum();
+        Ok(Self { size: (height, width), labels, weights, total })
+    }
 }
 
 struct Loss {
     classes: usize,
     from: (usize, usize),
-    to: (usize, usize),
-    labels: Vec<u8>,
-    weights: Vec<f64>,
-    /// The sum of the counted pixels' weights.
-    total: f64,
+    truth: Truth,
     tracked: bool,
     /// Of the low-resolution logits, for an upstream gradient of 1.
     gradient: (OnceLock<Vec<f32>>, OnceLock<Vec<f64>>),
@@ -162,7 +190,7 @@ impl Loss {
     /// Loss and gradient of one block of rows of one image.
     #[inline(always)]
     fn block<T: Real>(&self, logits: &[T], image: usize, block: usize) -> (f64, Vec<T>) {
-        let (k, (h, w), (height, width)) = (self.classes, self.from, self.to);
+        let (k, (h, w), (height, width)) = (self.classes, self.from, self.truth.size);
         let rows = blends::<T>(h, height, Corners::Centers);
         let columns = blends::<T>(w, width, Corners::Centers);
         let source =
@@ -174,7 +202,7 @@ impl Loss {
         for (i, &row) in rows.iter().enumerate().skip(block * ROWS).take(ROWS) {
             source.read(row, &mut line);
             d_line.fill(T::zero());
-            let labels = &self.labels[(image * height + i) * width..][..width];
+            let labels = &self.truth.labels[(image * height + i) * width..][..width];
             for (&label, &column) in labels.iter().zip(&columns) {
                 if label == IGNORE {
                     continue;
@@ -188,7 +216,7 @@ impl Loss {
                     *z = (*z - top).exp();
                     sum = sum + *z;
                 }
-                let weight = self.weights[label] / self.total;
+                let weight = self.truth.weights[label] / self.truth.total;
                 loss += weight * (sum.ln() - of_label).to_f64().unwrap_or(f64::NAN);
                 if !self.tracked {
                     continue;
@@ -222,9 +250,9 @@ impl Loss {
 
     fn forward<T: Real>(&self, logits: &[T]) -> (T, Vec<T>) {
         let image_len = self.classes * self.from.0 * self.from.1;
-        let (images, blocks) = (logits.len() / image_len, self.to.0.div_ceil(ROWS));
+        let (images, blocks) = (logits.len() / image_len, self.truth.size.0.div_ceil(ROWS));
         let mut gradient = vec![T::zero(); if self.tracked { logits.len() } else { 0 }];
-        if self.total == 0.0 {
+        if self.truth.total == 0.0 {
             return (T::zero(), gradient);
         }
         let parts: Vec<(f64, Vec<T>)> = (0..images * blocks)
@@ -314,7 +342,8 @@ pub fn argmax_upsampled(logits: &Tensor, height: usize, width: usize) -> Result<
         let reason = "expected at most 255 classes";
         return Err(Error::Config { op, field: "classes", value: k, reason });
     }
-    let logits = logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+    let logits =
+        logits.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
     let rows = blends::<f32>(h, height, Corners::Centers);
     let columns = blends::<f32>(w, width, Corners::Centers);
     let mut classes = vec![0u8; n * height * width];

@@ -15,23 +15,31 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! On another device than the CPU every operation runs as the composition of candle's own in
+//! [`composed`].
+//!
 //! [`Real`], [`matmul`], [`view`] and [`Elements`] are what other crates build kernels of their own with.
 //!
 //! Not here: parameters and configurations of networks, and what candle already does right.
 
+mod avg_pool;
 mod batch_norm;
+pub mod composed;
 mod conv2d;
 mod cross_entropy;
 mod error;
+mod nearest;
 mod pool;
 mod real;
 mod resize;
 mod simd;
 
+pub use avg_pool::{avg_pool2d, global_avg_pool};
 pub use batch_norm::{BatchNorm, batch_norm, batch_norm_frozen};
-pub use conv2d::{Activation, Conv2d, conv2d};
+pub use conv2d::{Activation, Conv2d, ConvTranspose2d, conv_transpose2d, conv2d};
 pub use cross_entropy::{IGNORE, argmax_upsampled, cross_entropy, upsampled_cross_entropy};
 pub use error::{Error, Result};
+pub use nearest::upsample_nearest;
 pub use pool::{Pool, Rounding, max_pool2d};
 pub use real::{Elements, MatMut, MatRef, Real, matmul, view};
 pub use resize::{Corners, resize_bilinear};

@@ -1,5 +1,6 @@
 //! Maximum pooling.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use candle_core::backend::BackendStorage;
@@ -7,7 +8,7 @@ use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, WithDType
 use rayon::prelude::*;
 
 use crate::error::checked_grid;
-use crate::{Error, Real, Result, view};
+use crate::{Error, Real, Result, composed, view};
 
 /// How an output size that is not whole is rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,6 +46,32 @@ impl Pool {
             }
         })
     }
+
+    /// The output sizes for an input of `h × w`, or why there are none.
+    pub(crate) fn checked(&self, op: &'static str, x: &Tensor) -> Result<(usize, usize)> {
+        let (_, _, h, w) = checked_grid(op, x)?;
+        for (field, value) in [("kernel", self.kernel), ("stride", self.stride)] {
+            if value == 0 {
+                return Err(Error::Config { op, field, value, reason: "expected at least 1" });
+            }
+        }
+        if self.padding > self.kernel / 2 {
+            let reason = "expected at most half the kernel";
+            return Err(Error::Config { op, field: "padding", value: self.padding, reason });
+        }
+        let (Some(oh), Some(ow)) = (self.out(h), self.out(w)) else {
+            let expected = "x: [n, c, h, w] that, padded, is at least as large as the kernel";
+            return Err(Error::Shape { op, expected, got: x.dims().to_vec() });
+        };
+        Ok((oh, ow))
+    }
+
+    /// The inputs that window `at` counts, of `size` along an axis.
+    pub(crate) fn window(&self, at: usize, size: usize) -> Range<usize> {
+        let start = at * self.stride;
+        start.saturating_sub(self.padding)
+            ..(start + self.kernel).saturating_sub(self.padding).min(size)
+    }
 }
 
 /// The maximum of every window of `x`; the first one gets the gradient where several are equal.
@@ -62,20 +89,11 @@ impl Pool {
 /// padding of more than half the kernel, [`Error::DType`] for other number types.
 pub fn max_pool2d(x: &Tensor, pool: &Pool) -> Result<Tensor> {
     let op = "max_pool2d";
-    let (_, _, h, w) = checked_grid(op, x)?;
-    for (field, value) in [("kernel", pool.kernel), ("stride", pool.stride)] {
-        if value == 0 {
-            return Err(Error::Config { op, field, value, reason: "expected at least 1" });
-        }
+    let (oh, ow) = pool.checked(op, x)?;
+    if !x.device().is_cpu() {
+        return composed::max_pool2d(x, pool);
     }
-    if pool.padding > pool.kernel / 2 {
-        let reason = "expected at most half the kernel";
-        return Err(Error::Config { op, field: "padding", value: pool.padding, reason });
-    }
-    let (Some(oh), Some(ow)) = (pool.out(h), pool.out(w)) else {
-        let expected = "x: [n, c, h, w] that, padded, is at least as large as the kernel";
-        return Err(Error::Shape { op, expected, got: x.dims().to_vec() });
-    };
+    let (_, _, h, w) = x.dims4()?;
     let op = MaxPool { pool: *pool, from: (h, w), to: (oh, ow), winners: OnceLock::new() };
     Ok(x.contiguous()?.apply_op1(op)?)
 }
@@ -94,17 +112,12 @@ impl MaxPool {
         let planes = x.len() / (h * w);
         let mut y = vec![T::zero(); planes * oh * ow];
         let mut winners = vec![0u32; y.len()];
-        let Pool { kernel, stride, padding, .. } = self.pool;
-        let window = |at: usize, size: usize| {
-            let start = at * stride;
-            start.saturating_sub(padding)..(start + kernel).saturating_sub(padding).min(size)
-        };
         let outputs = y.par_chunks_mut(oh * ow).zip(winners.par_chunks_mut(oh * ow));
         outputs.zip(x.par_chunks(h * w)).for_each(|((y, winners), x)| {
             for (at, (y, winner)) in y.iter_mut().zip(winners).enumerate() {
                 let mut best = None;
-                for i in window(at / ow, h) {
-                    for j in window(at % ow, w) {
+                for i in self.pool.window(at / ow, h) {
+                    for j in self.pool.window(at % ow, w) {
                         let value = x[i * w + j];
                         if best.is_none_or(|(top, _)| value > top || value.is_nan()) {
                             best = Some((value, i * w + j));

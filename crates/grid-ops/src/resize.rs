@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, WithDType
 use rayon::prelude::*;
 
 use crate::error::checked_grid;
-use crate::{Error, Real, Result, inlined, simd, view};
+use crate::{Error, Real, Result, composed, inlined, simd, view};
 
 /// Where the corners of two grids lie on each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,17 +63,30 @@ pub fn resize_bilinear(
     width: usize,
     corners: Corners,
 ) -> Result<Tensor> {
-    let op = "resize_bilinear";
+    let (h, w) = checked_size("resize_bilinear", x, height, width)?;
+    if (h, w) == (height, width) {
+        return Ok(x.clone());
+    }
+    if !x.device().is_cpu() {
+        return composed::resize_bilinear(x, height, width, corners);
+    }
+    Ok(x.contiguous()?.apply_op1(Resize { from: (h, w), to: (height, width), corners })?)
+}
+
+/// The size of the grid `x`; refuses to resize to nothing.
+pub(crate) fn checked_size(
+    op: &'static str,
+    x: &Tensor,
+    height: usize,
+    width: usize,
+) -> Result<(usize, usize)> {
     let (_, _, h, w) = checked_grid(op, x)?;
     for (field, value) in [("height", height), ("width", width)] {
         if value == 0 {
             return Err(Error::Config { op, field, value, reason: "expected at least 1" });
         }
     }
-    if (h, w) == (height, width) {
-        return Ok(x.clone());
-    }
-    Ok(x.contiguous()?.apply_op1(Resize { from: (h, w), to: (height, width), corners })?)
+    Ok((h, w))
 }
 
 struct Resize {

@@ -4,7 +4,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType, bail};
 use rayon::prelude::*;
 
-use super::{Activation, Sizes, depthwise, general};
+use super::{Activation, Sizes, backward_input, backward_weight, forward};
 use crate::{Elements, Real, view};
 
 pub(super) struct ConvOp {
@@ -20,12 +20,7 @@ impl ConvOp {
         let s = &self.sizes;
         let [x, weight, bias] = args;
         let (x, weight, bias) = (view::<T>(x)?, view::<T>(weight)?, view::<T>(bias)?);
-        let y = if s.is_depthwise() {
-            depthwise::forward(s, x, weight, bias)
-        } else {
-            general::forward(s, x, weight, bias)
-        };
-        Ok(T::to_cpu_storage_owned(y))
+        Ok(T::to_cpu_storage_owned(forward(s, x, weight, bias)))
     }
 
     fn backward<T: Real + WithDType>(
@@ -51,19 +46,13 @@ impl ConvOp {
             }
         };
         let [x_tracked, weight_tracked, bias_tracked] = self.tracked;
-        let depthwise = s.is_depthwise();
         let tensor = |values: Vec<T>, like: &Tensor| Tensor::from_vec(values, like.shape(), on);
-        let d_x = x_tracked.then(|| match depthwise {
-            true => depthwise::backward_input(s, weight_all, grad),
-            false => general::backward_input(s, weight_all, grad),
-        });
-        let d_weight = weight_tracked.then(|| match depthwise {
-            true => depthwise::backward_weight(s, x_all, grad),
-            false => general::backward_weight(s, x_all, grad),
-        });
+        let d_x = x_tracked.then(|| backward_input(s, weight_all, grad));
+        let d_weight = weight_tracked.then(|| backward_weight(s, x_all, grad));
         let d_x = d_x.map(|d| tensor(d, x)).transpose()?;
         let d_weight = d_weight.map(|d| tensor(d, weight)).transpose()?;
-        let d_bias = bias_tracked.then(|| tensor(backward_bias(s, grad), bias)).transpose()?;
+        let d_bias =
+            bias_tracked.then(|| tensor(channel_sums(grad, s.k, s.oh * s.ow), bias)).transpose()?;
         Ok([d_x, d_weight, d_bias])
     }
 }
@@ -81,16 +70,15 @@ fn masked_by<T: Real>(activation: Activation, y: &[T], grad: &[T]) -> Vec<T> {
     masked
 }
 
-/// The sum of the gradient over each channel, image after image.
-fn backward_bias<T: Real>(s: &Sizes, grad: &[T]) -> Vec<T> {
-    let plane = s.oh * s.ow;
+/// The sum over each channel of `[n, channels, plane]`, image after image.
+pub(super) fn channel_sums<T: Real>(grad: &[T], channels: usize, plane: usize) -> Vec<T> {
     let of_channel = |k: usize| {
-        (0..s.n).fold(T::zero(), |sum, n| {
-            let plane = &grad[(n * s.k + k) * plane..][..plane];
+        grad.chunks_exact(channels * plane).fold(T::zero(), |sum, image| {
+            let plane = &image[k * plane..][..plane];
             sum + plane.iter().fold(T::zero(), |sum, &g| sum + g)
         })
     };
-    (0..s.k).into_par_iter().map(of_channel).collect()
+    (0..channels).into_par_iter().map(of_channel).collect()
 }
 
 impl CustomOp3 for ConvOp {

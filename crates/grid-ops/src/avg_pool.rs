@@ -1,0 +1,137 @@
+//! Mean pooling over windows and over whole grids.
+
+use std::ops::Range;
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, WithDType, bail};
+use rayon::prelude::*;
+
+use crate::error::checked_grid;
+use crate::{Elements, Pool, Real, Result, composed, view};
+
+/// The mean of every window of `x` over the cells that lie within it; padding is not counted
+/// (PyTorch's `count_include_pad=False`).
+///
+/// # Shapes
+///
+/// - `x`: `[n, c, h, w]`, `f32` or `f64`
+/// - returns: `[n, c, oh, ow]`, `oh = (h + 2·padding − kernel) / stride + 1`, rounded as asked
+///
+/// Differentiable.
+///
+/// # Errors
+///
+/// As [`max_pool2d`](crate::max_pool2d).
+pub fn avg_pool2d(x: &Tensor, pool: &Pool) -> Result<Tensor> {
+    let (oh, ow) = pool.checked("avg_pool2d", x)?;
+    if !x.device().is_cpu() {
+        return composed::avg_pool2d(x, pool);
+    }
+    let (_, _, h, w) = x.dims4()?;
+    let windows = |out: usize, size: usize| (0..out).map(|at| pool.window(at, size)).collect();
+    let op = AvgPool { from: (h, w), rows: windows(oh, h), columns: windows(ow, w) };
+    Ok(x.contiguous()?.apply_op1(op)?)
+}
+
+/// The mean of every channel over the whole grid.
+///
+/// # Shapes
+///
+/// - `x`: `[n, c, h, w]`, `f32` or `f64`
+/// - returns: `[n, c, 1, 1]`
+///
+/// Differentiable.
+///
+/// # Errors
+///
+/// [`Error::Shape`](crate::Error::Shape) for an empty grid,
+/// [`Error::DType`](crate::Error::DType) for other number types.
+pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
+    let (_, _, h, w) = checked_grid("global_avg_pool", x)?;
+    if !x.device().is_cpu() {
+        return composed::global_avg_pool(x);
+    }
+    let op = AvgPool {
+        from: (h, w),
+        rows: std::iter::once(0..h).collect(),
+        columns: std::iter::once(0..w).collect(),
+    };
+    Ok(x.contiguous()?.apply_op1(op)?)
+}
+
+struct AvgPool {
+    from: (usize, usize),
+    /// The inputs of each row and column of the output; none is empty.
+    rows: Vec<Range<usize>>,
+    columns: Vec<Range<usize>>,
+}
+
+impl AvgPool {
+    fn forward<T: Real>(&self, x: &[T]) -> Vec<T> {
+        let (h, w) = self.from;
+        let plane = self.rows.len() * self.columns.len();
+        let mut y = vec![T::zero(); x.len() / (h * w) * plane];
+        y.par_chunks_mut(plane).zip(x.par_chunks(h * w)).for_each(|(y, x)| {
+            let windows = self.rows.iter().flat_map(|i| self.columns.iter().map(move |j| (i, j)));
+            for (y, (rows, columns)) in y.iter_mut().zip(windows) {
+                // In double precision: a whole grid may be one window.
+                let of_row = |i: usize| {
+                    let cells = &x[i * w..][columns.clone()];
+                    cells.iter().map(|x| x.to_f64().unwrap_or(f64::NAN)).sum::<f64>()
+                };
+                let sum: f64 = rows.clone().map(of_row).sum();
+                *y = T::of(sum / (rows.len() * columns.len()) as f64);
+            }
+        });
+        y
+    }
+
+    fn backward<T: Real>(&self, grad: &[T]) -> Vec<T> {
+        let (h, w) = self.from;
+        let plane = self.rows.len() * self.columns.len();
+        let mut d_x = vec![T::zero(); grad.len() / plane * h * w];
+        d_x.par_chunks_mut(h * w).zip(grad.par_chunks(plane)).for_each(|(d_x, grad)| {
+            let windows = self.rows.iter().flat_map(|i| self.columns.iter().map(move |j| (i, j)));
+            for (&g, (rows, columns)) in grad.iter().zip(windows) {
+                let share = g / T::of((rows.len() * columns.len()) as f64);
+                for i in rows.clone() {
+                    d_x[i * w..][columns.clone()].iter_mut().for_each(|d| *d = *d + share);
+                }
+            }
+        });
+        d_x
+    }
+
+    fn backward_tensor<T: Real + WithDType>(
+        &self,
+        x: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<Option<Tensor>> {
+        let grad = grad.contiguous()?;
+        let d_x = self.backward(Elements::of(&grad).slice::<T>()?);
+        Ok(Some(Tensor::from_vec(d_x, x.shape(), x.device())?))
+    }
+}
+
+impl CustomOp1 for AvgPool {
+    fn name(&self) -> &'static str {
+        "avg-pool2d"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let y = match x.dtype() {
+            DType::F32 => f32::to_cpu_storage_owned(self.forward(view::<f32>((x, layout))?)),
+            DType::F64 => f64::to_cpu_storage_owned(self.forward(view::<f64>((x, layout))?)),
+            other => bail!("avg-pool2d: expected f32 or f64, got {other:?}"),
+        };
+        let dims = layout.dims();
+        Ok((y, Shape::from((dims[0], dims[1], self.rows.len(), self.columns.len()))))
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        match x.dtype() {
+            DType::F32 => self.backward_tensor::<f32>(x, grad),
+            _ => self.backward_tensor::<f64>(x, grad),
+        }
+    }
+}

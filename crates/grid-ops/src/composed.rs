@@ -1,0 +1,275 @@
+//! The same operations composed of candle's own: slower, for every device candle has.
+//!
+//! What runs where the tensors are not on the CPU, and what the kernels of this crate are held
+//! against. Only operations of candle whose gradients are right are used: selections of rows and
+//! columns, padding, matrix products, reductions and elementwise arithmetic. Shapes and errors are
+//! those of the functions of the same name in the crate's root; infinities may come out as NaN
+//! where a matrix product meets them.
+
+use candle_core::{D, Tensor};
+
+use crate::batch_norm::checked as checked_norm;
+use crate::conv2d::{checked, mirror_of};
+use crate::cross_entropy::{IGNORE, Truth, same_size};
+use crate::error::checked_grid;
+use crate::nearest::sources;
+use crate::resize::{blends, checked_size};
+use crate::{Activation, BatchNorm, Conv2d, ConvTranspose2d, Corners, Pool, Result};
+
+/// See [`conv2d`](crate::conv2d()).
+///
+/// # Errors
+///
+/// As there.
+pub fn conv2d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    config: &Conv2d,
+) -> Result<Tensor> {
+    let s = checked(x, weight, bias, config)?;
+    let Conv2d { stride, padding, dilation, groups, activation } = *config;
+    let x = padded(x, [padding; 4])?;
+    let taps = taps(&x, (s.kh, s.kw), stride, dilation, (s.oh, s.ow))?;
+    let taps_of_group = s.c / groups * s.kh * s.kw;
+    // [n, c, kh·kw, oh·ow], by groups.
+    let columns = Tensor::stack(&taps, 2)?.reshape((s.n, groups, taps_of_group, s.oh * s.ow))?;
+    let weight = weight.reshape((1, groups, s.k / groups, taps_of_group))?;
+    let y = weight.broadcast_matmul(&columns)?.reshape((s.n, s.k, s.oh, s.ow))?;
+    let y = match bias {
+        Some(bias) => y.broadcast_add(&bias.reshape((1, s.k, 1, 1))?)?,
+        None => y,
+    };
+    activated(&y, activation)
+}
+
+/// See [`conv_transpose2d`](crate::conv_transpose2d()): a convolution with the turned kernel over
+/// the input with zeros between its cells.
+///
+/// # Errors
+///
+/// As there.
+pub fn conv_transpose2d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    config: &ConvTranspose2d,
+) -> Result<Tensor> {
+    let s = mirror_of(x, weight, bias, config)?;
+    let ConvTranspose2d { stride, padding, dilation, groups, .. } = *config;
+    let (n, c, h, w) = x.dims4()?;
+    // Zeros after every cell, then the last ones cut off again.
+    let apart = x.reshape((n, c, h, 1, w, 1))?.pad_with_zeros(3, 0, stride - 1)?;
+    let apart = apart.pad_with_zeros(5, 0, stride - 1)?.reshape((n, c, h * stride, w * stride))?;
+    let apart = apart.narrow(2, 0, (h - 1) * stride + 1)?.narrow(3, 0, (w - 1) * stride + 1)?;
+    let weight = weight.reshape((groups, c / groups, s.c / groups, s.kh, s.kw))?;
+    let weight = weight.transpose(1, 2)?.reshape((s.c, c / groups, s.kh, s.kw))?;
+    let turned = |size: usize| (0..size).rev().collect::<Vec<_>>();
+    let weight = selected(&weight, &turned(s.kh), &turned(s.kw))?;
+    let reach = |kernel: usize| dilation * (kernel - 1);
+    let (below, right) = (reach(s.kh) + config.output_padding, reach(s.kw) + config.output_padding);
+    let apart = padded(&apart, [reach(s.kh), below, reach(s.kw), right])?;
+    // As if nothing were cut off; then the padding is.
+    let y = conv2d(&apart, &weight, bias, &Conv2d { dilation, groups, ..Conv2d::default() })?;
+    Ok(y.narrow(2, padding, s.h)?.narrow(3, padding, s.w)?.contiguous()?)
+}
+
+/// See [`max_pool2d`](crate::max_pool2d()). NaN may be passed over here.
+///
+/// # Errors
+///
+/// As there.
+pub fn max_pool2d(x: &Tensor, pool: &Pool) -> Result<Tensor> {
+    let (oh, ow) = pool.checked("max_pool2d", x)?;
+    let (n, c, h, w) = x.dims4()?;
+    let low = |dims: (usize, usize, usize, usize)| {
+        Tensor::full(f64::NEG_INFINITY, dims, x.device())?.to_dtype(x.dtype())
+    };
+    let Pool { kernel, stride, padding, .. } = *pool;
+    let end =
+        |out: usize, size: usize| ((out - 1) * stride + kernel).saturating_sub(size + padding);
+    let (below, right) = (end(oh, h), end(ow, w));
+    let x = Tensor::cat(&[low((n, c, padding, w))?, x.clone(), low((n, c, below, w))?], 2)?;
+    let high = h + padding + below;
+    let x = Tensor::cat(&[low((n, c, high, padding))?, x, low((n, c, high, right))?], 3)?;
+    let taps = taps(&x, (kernel, kernel), stride, 1, (oh, ow))?;
+    let windows = Tensor::stack(&taps, 4)?; // [n, c, oh, ow, kernel²]
+    let winners = windows.argmax_keepdim(4)?;
+    Ok(windows.contiguous()?.gather(&winners, 4)?.squeeze(4)?)
+}
+
+/// See [`avg_pool2d`](crate::avg_pool2d()).
+///
+/// # Errors
+///
+/// As there.
+pub fn avg_pool2d(x: &Tensor, pool: &Pool) -> Result<Tensor> {
+    let (oh, ow) = pool.checked("avg_pool2d", x)?;
+    let (_, _, h, w) = x.dims4()?;
+    let means = |out: usize, size: usize| -> Vec<f64> {
+        let share = |at: usize, input: usize| {
+            let window = pool.window(at, size);
+            if window.contains(&input) { 1.0 / window.len() as f64 } else { 0.0 }
+        };
+        (0..out * size).map(|cell| share(cell / size, cell % size)).collect()
+    };
+    mixed(x, (oh, &means(oh, h)), (ow, &means(ow, w)))
+}
+
+/// See [`global_avg_pool`](crate::global_avg_pool()).
+///
+/// # Errors
+///
+/// As there.
+pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
+    checked_grid("global_avg_pool", x)?;
+    Ok(x.mean_keepdim((2, 3))?)
+}
+
+/// See [`resize_bilinear`](crate::resize_bilinear()).
+///
+/// # Errors
+///
+/// As there.
+pub fn resize_bilinear(
+    x: &Tensor,
+    height: usize,
+    width: usize,
+    corners: Corners,
+) -> Result<Tensor> {
+    let (h, w) = checked_size("resize_bilinear", x, height, width)?;
+    let shares = |inputs: usize, outputs: usize| -> Vec<f64> {
+        let mut matrix = vec![0.0; inputs * outputs];
+        for (output, blend) in blends::<f64>(inputs, outputs, corners).into_iter().enumerate() {
+            matrix[output * inputs + blend.first] += 1.0 - blend.share;
+            matrix[output * inputs + blend.second] += blend.share;
+        }
+        matrix
+    };
+    mixed(x, (height, &shares(h, height)), (width, &shares(w, width)))
+}
+
+/// See [`upsample_nearest`](crate::upsample_nearest()).
+///
+/// # Errors
+///
+/// As there.
+pub fn upsample_nearest(x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
+    let (h, w) = checked_size("upsample_nearest", x, height, width)?;
+    selected(x, &sources(h, height), &sources(w, width))
+}
+
+/// See [`batch_norm`](crate::batch_norm()).
+///
+/// # Errors
+///
+/// As there.
+pub fn batch_norm(
+    x: &Tensor,
+    gamma: &Tensor,
+    beta: &Tensor,
+    eps: f64,
+    activation: Activation,
+) -> Result<BatchNorm> {
+    let (c, _) = checked_norm(x, gamma, beta)?;
+    let mean = x.mean_keepdim((0, 2, 3))?;
+    let centred = x.broadcast_sub(&mean)?;
+    let var = centred.sqr()?.mean_keepdim((0, 2, 3))?;
+    let of_channel = |t: &Tensor| t.reshape((1, c, 1, 1));
+    let scale = of_channel(gamma)?.div(&(&var + eps)?.sqrt()?)?;
+    let y = centred.broadcast_mul(&scale)?.broadcast_add(&of_channel(beta)?)?;
+    let statistic = |t: &Tensor| t.detach().reshape(c);
+    Ok(BatchNorm { y: activated(&y, activation)?, mean: statistic(&mean)?, var: statistic(&var)? })
+}
+
+/// See [`cross_entropy`](crate::cross_entropy()).
+///
+/// # Errors
+///
+/// As there.
+pub fn cross_entropy(
+    logits: &Tensor,
+    labels: &Tensor,
+    class_weights: Option<&[f64]>,
+) -> Result<Tensor> {
+    same_size(logits, labels)?;
+    upsampled_cross_entropy(logits, labels, class_weights)
+}
+
+/// See [`upsampled_cross_entropy`](crate::upsampled_cross_entropy()); here the logits do take the
+/// labels' size.
+///
+/// # Errors
+///
+/// As there.
+pub fn upsampled_cross_entropy(
+    logits: &Tensor,
+    labels: &Tensor,
+    class_weights: Option<&[f64]>,
+) -> Result<Tensor> {
+    let truth = Truth::checked("upsampled_cross_entropy", logits, labels, class_weights)?;
+    let (height, width) = truth.size;
+    let logits = resize_bilinear(logits, height, width, Corners::Centers)?;
+    let n = logits.dim(0)?;
+    let (dims, on) = ((n, 1, height, width), logits.device());
+    // What is not counted points at class 0 with weight 0.
+    let class = |&label: &u8| if label == IGNORE { 0 } else { u32::from(label) };
+    let weight = |&label: &u8| match label {
+        IGNORE => 0.0,
+        label => truth.weights[usize::from(label)] / truth.total,
+    };
+    let classes: Vec<u32> = truth.labels.iter().map(class).collect();
+    let classes = Tensor::from_vec(classes, dims, on)?;
+    let weights: Vec<f64> = truth.labels.iter().map(weight).collect();
+    let weights = Tensor::from_vec(weights, dims, on)?.to_dtype(logits.dtype())?;
+    let top = logits.max_keepdim(1)?.detach();
+    let logits = logits.broadcast_sub(&top)?;
+    let log_sum = logits.exp()?.sum_keepdim(1)?.log()?;
+    let of_label = logits.contiguous()?.gather(&classes, 1)?;
+    Ok(((log_sum - of_label)? * weights)?.sum_all()?)
+}
+
+fn activated(x: &Tensor, activation: Activation) -> Result<Tensor> {
+    Ok(match activation {
+        Activation::Identity => x.clone(),
+        Activation::Relu => x.relu()?,
+        Activation::Relu6 => (x.relu()? - (x - 6.0)?.relu()?)?,
+    })
+}
+
+/// Zeros above, below, to the left and to the right.
+fn padded(x: &Tensor, [above, below, left, right]: [usize; 4]) -> Result<Tensor> {
+    Ok(x.pad_with_zeros(2, above, below)?.pad_with_zeros(3, left, right)?)
+}
+
+/// What each tap of a kernel reads for all outputs, `[n, c, oh, ow]` a tap, row-major.
+fn taps(
+    x: &Tensor,
+    (kh, kw): (usize, usize),
+    stride: usize,
+    dilation: usize,
+    (oh, ow): (usize, usize),
+) -> Result<Vec<Tensor>> {
+    let reads = |tap: usize, out: usize| -> Vec<usize> {
+        (0..out).map(|at| at * stride + tap * dilation).collect()
+    };
+    let tap = |at: usize| selected(x, &reads(at / kw, oh), &reads(at % kw, ow));
+    (0..kh * kw).map(tap).collect()
+}
+
+/// The given rows and columns of every plane.
+fn selected(x: &Tensor, rows: &[usize], columns: &[usize]) -> Result<Tensor> {
+    let indices = |all: &[usize]| Tensor::from_iter(all.iter().map(|&at| at as u32), x.device());
+    let rows = x.contiguous()?.index_select(&indices(rows)?, 2)?;
+    Ok(rows.index_select(&indices(columns)?, D::Minus1)?)
+}
+
+/// `R · X · Cᵀ` of every plane `X`, with matrices of so many rows.
+fn mixed(x: &Tensor, rows: (usize, &[f64]), columns: (usize, &[f64])) -> Result<Tensor> {
+    let matrix = |(count, values): (usize, &[f64])| -> Result<Tensor> {
+        let dims = (count, values.len() / count);
+        Ok(Tensor::from_slice(values, dims, x.device())?.to_dtype(x.dtype())?)
+    };
+    let mixed = matrix(rows)?.broadcast_matmul(&x.contiguous()?)?;
+    Ok(mixed.broadcast_matmul(&matrix(columns)?.t()?)?)
+}

@@ -1,0 +1,197 @@
+//! Transposed convolution: the input gradient of a convolution, as an operation of its own.
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType, bail};
+
+use super::op::channel_sums;
+use super::{Conv2d, Sizes, backward_input, backward_weight, bias_or_zeros, checked_bias, forward};
+use crate::error::checked_grid;
+use crate::{Elements, Error, Real, Result, composed, view};
+
+/// The options of [`conv_transpose2d`], the same along both axes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConvTranspose2d {
+    /// Distance of two inputs, in outputs. Default: 1.
+    pub stride: usize,
+    /// Outputs cut off on every side. Default: 0.
+    pub padding: usize,
+    /// Outputs added below and to the right, less than the stride or the dilation. Default: 0.
+    pub output_padding: usize,
+    /// Distance of two taps of the kernel, in outputs. Default: 1.
+    pub dilation: usize,
+    /// Groups of channels that do not see each other. Default: 1.
+    pub groups: usize,
+}
+
+impl Default for ConvTranspose2d {
+    fn default() -> Self {
+        Self { stride: 1, padding: 0, output_padding: 0, dilation: 1, groups: 1 }
+    }
+}
+
+/// Spreads every input over the outputs that its kernel reaches (learned upsampling).
+///
+/// It is the adjoint of [`conv2d`](crate::conv2d) with the same options and weight, and runs on
+/// that convolution's kernels. Source: Long, Shelhamer & Darrell, *Fully convolutional networks
+/// for semantic segmentation*, CVPR 2015 ("deconvolution").
+///
+/// # Shapes
+///
+/// - `x`: `[n, c, h, w]`, `f32` or `f64`
+/// - `weight`: `[c, k/groups, kh, kw]`
+/// - `bias`: `[k]`
+/// - returns: `[n, k, oh, ow]`,
+///   `oh = (h − 1)·stride − 2·padding + dilation·(kh − 1) + output_padding + 1`
+///
+/// Differentiable in all three.
+///
+/// # Errors
+///
+/// [`Error::Shape`] where shapes do not fit, are zero or nothing is left of the output,
+/// [`Error::Config`] for a zero option, groups that do not divide the channels or an output
+/// padding that is too large, [`Error::DType`] for other number types.
+pub fn conv_transpose2d(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    config: &ConvTranspose2d,
+) -> Result<Tensor> {
+    let mirror = mirror_of(x, weight, bias, config)?;
+    if !x.device().is_cpu() {
+        return composed::conv_transpose2d(x, weight, bias, config);
+    }
+    let bias = bias_or_zeros(bias, mirror.c, x)?;
+    let tracked = [x.track_op(), weight.track_op(), bias.track_op()];
+    let op = TransposeOp { mirror, tracked };
+    Ok(x.contiguous()?.apply_op3(&weight.contiguous()?, &bias, op)?)
+}
+
+/// The output size along one axis; `None` if nothing is left.
+fn output_size(size: usize, kernel: usize, config: &ConvTranspose2d) -> Option<usize> {
+    let ConvTranspose2d { stride, padding, output_padding, dilation, .. } = *config;
+    let whole = (size - 1) * stride + dilation * (kernel - 1) + output_padding + 1;
+    whole.checked_sub(2 * padding).filter(|&left| left > 0)
+}
+
+/// The convolution whose adjoint this is: it reads what is written here. Or why there is none.
+pub(crate) fn mirror_of(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    config: &ConvTranspose2d,
+) -> Result<Sizes> {
+    let op = "conv_transpose2d";
+    let (n, c, h, w) = checked_grid(op, x)?;
+    let (inputs, of_group, kh, kw) = checked_grid(op, weight)?;
+    let ConvTranspose2d { stride, padding, output_padding, dilation, groups } = *config;
+    for (field, value) in [("stride", stride), ("dilation", dilation), ("groups", groups)] {
+        if value == 0 {
+            return Err(Error::Config { op, field, value, reason: "expected at least 1" });
+        }
+    }
+    if output_padding >= stride.max(dilation) {
+        let reason = "expected less than the stride or the dilation";
+        return Err(Error::Config { op, field: "output_padding", value: output_padding, reason });
+    }
+    if c % groups != 0 {
+        let reason = "which does not divide the channels of the input";
+        return Err(Error::Config { op, field: "groups", value: groups, reason });
+    }
+    if inputs != c {
+        let expected = "weight: [c, k/groups, kh, kw] with c as in x";
+        return Err(Error::Shape { op, expected, got: weight.dims().to_vec() });
+    }
+    let (Some(oh), Some(ow)) = (output_size(h, kh, config), output_size(w, kw, config)) else {
+        let expected = "x: [n, c, h, w] of which the padding leaves an output";
+        return Err(Error::Shape { op, expected, got: x.dims().to_vec() });
+    };
+    checked_bias(op, bias, of_group * groups)?;
+    let config = Conv2d { stride, padding, dilation, groups, ..Conv2d::default() };
+    Ok(Sizes { n, c: of_group * groups, h: oh, w: ow, k: c, oh: h, ow: w, kh, kw, config })
+}
+
+struct TransposeOp {
+    mirror: Sizes,
+    /// Whether input, weight and bias want a gradient.
+    tracked: [bool; 3],
+}
+
+impl TransposeOp {
+    fn forward<T: Real + WithDType>(&self, x: &[T], weight: &[T], bias: &[T]) -> CpuStorage {
+        let s = &self.mirror;
+        let mut y = backward_input(s, weight, x);
+        for (at, plane) in y.chunks_exact_mut(s.h * s.w).enumerate() {
+            let bias = bias[at % s.c];
+            plane.iter_mut().for_each(|y| *y += bias);
+        }
+        T::to_cpu_storage_owned(y)
+    }
+
+    fn backward<T: Real + WithDType>(
+        &self,
+        [x, weight, bias]: [&Tensor; 3],
+        grad: &Tensor,
+    ) -> candle_core::Result<[Option<Tensor>; 3]> {
+        let s = &self.mirror;
+        let (x_held, weight_held) = (x.contiguous()?, weight.contiguous()?);
+        let grad_held = grad.contiguous()?;
+        let (x_held, weight_held) = (Elements::of(&x_held), Elements::of(&weight_held));
+        let grad_held = Elements::of(&grad_held);
+        let (x_all, weight_all) = (x_held.slice::<T>()?, weight_held.slice::<T>()?);
+        let grad = grad_held.slice::<T>()?;
+        let [x_tracked, weight_tracked, bias_tracked] = self.tracked;
+        let tensor = |like: &Tensor, values| Tensor::from_vec(values, like.shape(), x.device());
+        let no_bias = vec![T::zero(); s.k];
+        let d_x = x_tracked.then(|| tensor(x, forward(s, grad, weight_all, &no_bias)));
+        let d_weight = weight_tracked.then(|| tensor(weight, backward_weight(s, grad, x_all)));
+        let d_bias = bias_tracked.then(|| tensor(bias, channel_sums(grad, s.c, s.h * s.w)));
+        Ok([d_x.transpose()?, d_weight.transpose()?, d_bias.transpose()?])
+    }
+}
+
+impl CustomOp3 for TransposeOp {
+    fn name(&self) -> &'static str {
+        "conv-transpose2d"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let args = [(x, x_layout), (weight, weight_layout), (bias, bias_layout)];
+        let y = match x.dtype() {
+            DType::F32 => {
+                let [x, weight, bias] = args.map(view::<f32>);
+                self.forward(x?, weight?, bias?)
+            }
+            DType::F64 => {
+                let [x, weight, bias] = args.map(view::<f64>);
+                self.forward(x?, weight?, bias?)
+            }
+            other => bail!("conv-transpose2d: expected f32 or f64, got {other:?}"),
+        };
+        let Sizes { n, c, h, w, .. } = self.mirror;
+        Ok((y, Shape::from((n, c, h, w))))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        _y: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let args = [x, weight, bias];
+        let [d_x, d_weight, d_bias] = match x.dtype() {
+            DType::F32 => self.backward::<f32>(args, grad)?,
+            _ => self.backward::<f64>(args, grad)?,
+        };
+        Ok((d_x, d_weight, d_bias))
+    }
+}
