@@ -182,11 +182,8 @@ impl<'p, T: Real> Attender<'p, T> {
         }
         // `max` passes over NaN; the sum below does not, so NaN still comes out.
         let top = weights.iter().fold(T::neg_infinity(), |top, &z| top.max(z));
-        let mut sum = T::zero();
-        for z in weights.iter_mut() {
-            *z = (*z - top).exp();
-            sum = sum + *z;
-        }
+        weights.iter_mut().for_each(|z| *z = (*z - top).exp_inline());
+        let sum = weights.iter().fold(T::zero(), |sum, &z| sum + z);
         let scale = sum.recip();
         for (unit, weight) in runs.flatten().zip(weights.iter_mut()) {
             *weight = *weight * scale;
@@ -230,7 +227,7 @@ impl<'p, T: Real> Attender<'p, T> {
                 }
                 Plan::Dot => dot(scaled_query, key),
             };
-            let weight = (z - upstream.log_sum).exp();
+            let weight = (z - upstream.log_sum).exp_inline();
             let dz = weight * (dot(upstream.grad, value) - delta);
             let (grad_value, grad_key) = self.shape.split_mut(grad_rows, unit);
             add_scaled(grad_value, weight, upstream.grad);
@@ -307,7 +304,7 @@ fn exp_twice<T: Real>(x: &[T], out: &mut [T]) -> bool {
     let limit = Attender::<T>::limit();
     let mut within = true;
     for (to, &x) in out.iter_mut().zip(x) {
-        *to = (x + x).exp();
+        *to = (x + x).exp_inline();
         within &= x.abs() <= limit;
     }
     within

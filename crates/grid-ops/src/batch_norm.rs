@@ -177,14 +177,23 @@ impl Norm {
             })
             .collect();
         let mut y = vec![T::zero(); x.len()];
-        y.par_chunks_mut(self.plane).zip(x.par_chunks(self.plane)).enumerate().for_each(
-            |(at, (y, x))| {
-                let Channel { mean, var } = statistics[at % self.c];
-                let scale = gamma[at % self.c] * T::of(1.0 / (var + self.eps).sqrt());
-                let (mean, beta) = (T::of(mean), beta[at % self.c]);
+        let normalise = inlined(
+            #[inline(always)]
+            |c: usize, y: &mut [T], x: &[T]| {
+                let Channel { mean, var } = statistics[c];
+                let scale = gamma[c] * T::of(1.0 / (var + self.eps).sqrt());
+                let (mean, beta) = (T::of(mean), beta[c]);
                 for (y, &x) in y.iter_mut().zip(x) {
                     *y = self.activation.apply((x - mean) * scale + beta);
                 }
+            },
+        );
+        y.par_chunks_mut(self.plane).zip(x.par_chunks(self.plane)).enumerate().for_each(
+            |(at, (y, x))| {
+                simd(
+                    #[inline(always)]
+                    || normalise(at % self.c, y, x),
+                );
             },
         );
         // The same instance runs forward once only.
@@ -234,20 +243,29 @@ impl Norm {
             })
             .collect();
         let mut d_x = vec![T::zero(); x.len()];
+        let run = inlined(
+            #[inline(always)]
+            |at: usize, d_x: &mut [T]| {
+                let c = at % self.c;
+                let at = at * self.plane..(at + 1) * self.plane;
+                let (x, y, g) = (&x[at.clone()], &y[at.clone()], &grad[at]);
+                let Channel { mean, var } = statistics[c];
+                let (d_gamma, d_beta) = sums[c];
+                let inverse = 1.0 / (var + self.eps).sqrt();
+                // d_x = gamma/σ · (g − Σg/m − x̂ · Σ(g·x̂)/m)
+                let scale = gamma[c] * T::of(inverse);
+                let (mean, shift) = (T::of(mean), T::of(d_beta / count));
+                let slope = T::of(inverse * d_gamma / count);
+                for (((d, &x), &y), &g) in d_x.iter_mut().zip(x).zip(y).zip(g) {
+                    *d = scale * (held(g, y) - shift - (x - mean) * slope);
+                }
+            },
+        );
         d_x.par_chunks_mut(self.plane).enumerate().for_each(|(at, d_x)| {
-            let c = at % self.c;
-            let at = at * self.plane..(at + 1) * self.plane;
-            let (x, y, g) = (&x[at.clone()], &y[at.clone()], &grad[at]);
-            let Channel { mean, var } = statistics[c];
-            let (d_gamma, d_beta) = sums[c];
-            let inverse = 1.0 / (var + self.eps).sqrt();
-            // d_x = gamma/σ · (g − Σg/m − x̂ · Σ(g·x̂)/m)
-            let scale = gamma[c] * T::of(inverse);
-            let (mean, shift) = (T::of(mean), T::of(d_beta / count));
-            let slope = T::of(inverse * d_gamma / count);
-            for (((d, &x), &y), &g) in d_x.iter_mut().zip(x).zip(y).zip(g) {
-                *d = scale * (held(g, y) - shift - (x - mean) * slope);
-            }
+            simd(
+                #[inline(always)]
+                || run(at, d_x),
+            );
         });
         let of = |value: fn(&(f64, f64)) -> f64| -> candle_core::Result<Option<Tensor>> {
             let values: Vec<T> = sums.iter().map(|s| T::of(value(s))).collect();

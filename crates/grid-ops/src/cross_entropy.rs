@@ -213,7 +213,7 @@ impl Loss {
                 let of_label = z[label] - top;
                 let mut sum = T::zero();
                 for z in &mut z {
-                    *z = (*z - top).exp();
+                    *z = (*z - top).exp_inline();
                     sum = sum + *z;
                 }
                 let weight = self.truth.weights[label] / self.truth.total;

@@ -8,6 +8,12 @@ use candle_core::{CpuStorage, Layout, Storage, Tensor, WithDType, bail};
 pub trait Real: num_traits::Float + std::fmt::Debug + Send + Sync + 'static {
     /// The nearest number of this type.
     fn of(x: f64) -> Self;
+
+    /// `e^x` in straight-line code that vectorises within [`simd`](crate::simd).
+    ///
+    /// In `f32` within two units in the last place, from the range reduction and polynomial of
+    /// Cephes' `expf` (Moshier); in `f64` the standard library's. NaN stays NaN.
+    fn exp_inline(self) -> Self;
 }
 
 impl Real for f32 {
@@ -15,12 +21,41 @@ impl Real for f32 {
     fn of(x: f64) -> Self {
         x as Self
     }
+
+    #[inline(always)]
+    fn exp_inline(self) -> Self {
+        const LN_2_HIGH: f32 = 0.693_359_4;
+        const LN_2_LOW: f32 = -2.121_944_4e-4;
+        // Beyond these, powers of two under- or overflow whatever the polynomial says.
+        let x = if self > 89.0 { 89.0 } else { self };
+        let x = if x < -104.0 { -104.0 } else { x };
+        // e^x = 2^n e^r with |r| at most ln(2)/2.
+        let n = (x * std::f32::consts::LOG2_E).round_ties_even();
+        let r = (-n).mul_add(LN_2_LOW, (-n).mul_add(LN_2_HIGH, x));
+        let p = 1.987_569_1e-4_f32;
+        let p = p.mul_add(r, 1.398_199_9e-3);
+        let p = p.mul_add(r, 8.333_452e-3);
+        let p = p.mul_add(r, 4.166_579_6e-2);
+        let p = p.mul_add(r, 1.666_666_5e-1);
+        let p = p.mul_add(r, 0.5);
+        let p = p.mul_add(r * r, r) + 1.0;
+        // In two factors, so that the largest and the smallest results are reached.
+        let n = n as i32;
+        let half = n >> 1;
+        let power = |n: i32| f32::from_bits(((n + 127) << 23) as u32);
+        p * power(half) * power(n - half)
+    }
 }
 
 impl Real for f64 {
     #[inline(always)]
     fn of(x: f64) -> Self {
         x
+    }
+
+    #[inline(always)]
+    fn exp_inline(self) -> Self {
+        self.exp()
     }
 }
 
@@ -166,5 +201,44 @@ impl<'a> Elements<'a> {
             Storage::Cpu(storage) => view((storage, self.layout)),
             _ => bail!("a kernel needs a tensor on the CPU"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Real;
+    use crate::{inlined, simd};
+
+    #[test]
+    fn exponentials_are_within_two_units_in_the_last_place() {
+        let steps = 2_000_000;
+        let xs: Vec<f32> = (0..=steps).map(|i| -87.3 + 176.0 * i as f32 / steps as f32).collect();
+        let run = inlined(
+            #[inline(always)]
+            |x: &f32| x.exp_inline(),
+        );
+        let got: Vec<f32> = simd(
+            #[inline(always)]
+            || xs.iter().map(run).collect(),
+        );
+        for (x, got) in xs.iter().zip(got) {
+            let exact = f64::from(*x).exp();
+            if exact > f64::from(f32::MAX) {
+                assert!(got == f32::INFINITY || got > 3.4e38, "e^{x} = {got}");
+                continue;
+            }
+            let unit = f64::from((exact as f32).next_up()) - f64::from(exact as f32);
+            assert!((f64::from(got) - exact).abs() <= 2.0 * unit, "e^{x} = {exact}, got {got}");
+        }
+    }
+
+    #[test]
+    fn exponentials_at_the_ends() {
+        assert_eq!(0.0f32.exp_inline(), 1.0);
+        assert_eq!(f32::NEG_INFINITY.exp_inline(), 0.0);
+        assert_eq!(f32::INFINITY.exp_inline(), f32::INFINITY);
+        assert_eq!((-200f32).exp_inline(), 0.0);
+        assert_eq!(200f32.exp_inline(), f32::INFINITY);
+        assert!(f32::NAN.exp_inline().is_nan());
     }
 }

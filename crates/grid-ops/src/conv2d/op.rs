@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType
 use rayon::prelude::*;
 
 use super::{Activation, Sizes, backward_input, backward_weight, forward};
-use crate::{Elements, Real, view};
+use crate::{Elements, Real, inlined, simd, view};
 
 pub(super) struct ConvOp {
     pub(super) sizes: Sizes,
@@ -62,10 +62,19 @@ fn masked_by<T: Real>(activation: Activation, y: &[T], grad: &[T]) -> Vec<T> {
     const CHUNK: usize = 1 << 14;
     let mut masked = vec![T::zero(); grad.len()];
     let inputs = grad.par_chunks(CHUNK).zip(y.par_chunks(CHUNK));
+    let run = inlined(
+        #[inline(always)]
+        |to: &mut [T], grad: &[T], y: &[T]| {
+            for ((to, &g), &y) in to.iter_mut().zip(grad).zip(y) {
+                *to = if activation.passes(y) { g } else { T::zero() };
+            }
+        },
+    );
     masked.par_chunks_mut(CHUNK).zip(inputs).for_each(|(to, (grad, y))| {
-        for ((to, &g), &y) in to.iter_mut().zip(grad).zip(y) {
-            *to = if activation.passes(y) { g } else { T::zero() };
-        }
+        simd(
+            #[inline(always)]
+            || run(to, grad, y),
+        );
     });
     masked
 }
