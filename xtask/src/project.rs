@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use xshell::{Shell, cmd};
 
-/// The checkout this program was built from.
+/// The checkout this program was called in.
 pub(crate) struct Project {
     /// The folder of the workspace's `Cargo.toml`.
     pub(crate) root: PathBuf,
@@ -14,7 +14,11 @@ pub(crate) struct Project {
 impl Project {
     /// Finds the checkout.
     pub(crate) fn locate() -> anyhow::Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent")?;
+        // As cargo says when it runs the program: two checkouts that share a target folder may also
+        // share the program, which then was built in the other one.
+        let xtask = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+        let xtask = xtask.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        let root = xtask.parent().context("xtask has no parent")?;
         Ok(Self { root: root.to_owned() })
     }
 
