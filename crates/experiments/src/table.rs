@@ -9,6 +9,9 @@ use seg_metrics::stats;
 /// Distances are shown in bins of this many pixels.
 const SHOWN_BIN_PX: u64 = 16;
 
+/// Less than one pixel in so many has no bin of its own: it joins the last one.
+const RARE: u64 = 50;
+
 /// The records of each arm of `sweep`, in its order, by seed.
 pub fn by_arm<'r>(sweep: &Sweep, records: &'r [Record]) -> Vec<(String, Vec<&'r Record>)> {
     let of = |arm: &str| {
@@ -115,29 +118,31 @@ fn difference(records: &[&Record], base: &[&Record]) -> String {
 }
 
 fn by_distance(arms: &[(String, Vec<&Record>)]) -> Option<String> {
-    let mut bins = 0;
-    let mut rows = Vec::new();
+    let all = || arms.iter().flat_map(|(_, records)| records).flat_map(|r| &r.distance);
+    let total: u64 = all().map(|bin| bin.pixels).sum();
+    if total == 0 {
+        return None;
+    }
+    let beyond = |shown: u64| -> u64 {
+        all().filter(|bin| bin.from_px / SHOWN_BIN_PX > shown).map(|bin| bin.pixels).sum()
+    };
+    // The first bin that, with all beyond it, ends the table.
+    let last = (0..).find(|&shown| beyond(shown) * RARE < total).unwrap_or(0);
+    let mut text = String::from("| pixel accuracy % by distance to the beacon, px |");
+    for bin in 0..last {
+        let _ = write!(text, " {}–{} |", bin * SHOWN_BIN_PX, (bin + 1) * SHOWN_BIN_PX - 1);
+    }
+    let _ = write!(text, " {} or more |", last * SHOWN_BIN_PX);
+    let _ = write!(text, "\n|---|{}\n", "---|".repeat(last as usize + 1));
     for (name, records) in arms {
         let mut counts: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
         for bin in records.iter().flat_map(|record| &record.distance) {
-            let at = bin.from_px / SHOWN_BIN_PX;
+            let at = (bin.from_px / SHOWN_BIN_PX).min(last);
             let (pixels, correct) = counts.entry(at).or_default();
             (*pixels, *correct) = (*pixels + bin.pixels, *correct + bin.correct);
-            bins = bins.max(at + 1);
         }
-        rows.push((name.as_str(), counts));
-    }
-    if bins == 0 {
-        return None;
-    }
-    let mut text = String::from("| pixel accuracy % by distance to the beacon, px |");
-    for bin in 0..bins {
-        let _ = write!(text, " {}–{} |", bin * SHOWN_BIN_PX, (bin + 1) * SHOWN_BIN_PX - 1);
-    }
-    let _ = write!(text, "\n|---|{}\n", "---|".repeat(bins as usize));
-    for (name, counts) in rows {
         let _ = write!(text, "| `{name}` |");
-        for bin in 0..bins {
+        for bin in 0..=last {
             let cell = match counts.get(&bin) {
                 Some((pixels, correct)) if *pixels > 0 => {
                     format!("{:.1}", 100.0 * *correct as f64 / *pixels as f64)
