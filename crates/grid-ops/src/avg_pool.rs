@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, WithDType, bail};
+use candle_core::Tensor;
 use rayon::prelude::*;
 
 use crate::error::checked_grid;
-use crate::{Elements, Pool, Real, Result, composed, view};
+use crate::linear_map::{self, LinearMap};
+use crate::{Pool, Real, Result, composed};
 
 /// The mean of every window of `x` over the cells that lie within it; padding is not counted
 /// (PyTorch's `count_include_pad=False`).
@@ -30,7 +30,7 @@ pub fn avg_pool2d(x: &Tensor, pool: &Pool) -> Result<Tensor> {
     let (_, _, h, w) = x.dims4()?;
     let windows = |out: usize, size: usize| (0..out).map(|at| pool.window(at, size)).collect();
     let op = AvgPool { from: (h, w), rows: windows(oh, h), columns: windows(ow, w) };
-    Ok(x.contiguous()?.apply_op1(op)?)
+    linear_map::apply(op, x)
 }
 
 /// The mean of every channel over the whole grid.
@@ -56,7 +56,7 @@ pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
         rows: std::iter::once(0..h).collect(),
         columns: std::iter::once(0..w).collect(),
     };
-    Ok(x.contiguous()?.apply_op1(op)?)
+    linear_map::apply(op, x)
 }
 
 struct AvgPool {
@@ -66,7 +66,13 @@ struct AvgPool {
     columns: Vec<Range<usize>>,
 }
 
-impl AvgPool {
+impl LinearMap for AvgPool {
+    const NAME: &'static str = "avg-pool2d";
+
+    fn to(&self) -> (usize, usize) {
+        (self.rows.len(), self.columns.len())
+    }
+
     fn forward<T: Real>(&self, x: &[T]) -> Vec<T> {
         let (h, w) = self.from;
         let plane = self.rows.len() * self.columns.len();
@@ -100,38 +106,5 @@ impl AvgPool {
             }
         });
         d_x
-    }
-
-    fn backward_tensor<T: Real + WithDType>(
-        &self,
-        x: &Tensor,
-        grad: &Tensor,
-    ) -> candle_core::Result<Option<Tensor>> {
-        let grad = grad.contiguous()?;
-        let d_x = self.backward(Elements::of(&grad).slice::<T>()?);
-        Ok(Some(Tensor::from_vec(d_x, x.shape(), x.device())?))
-    }
-}
-
-impl CustomOp1 for AvgPool {
-    fn name(&self) -> &'static str {
-        "avg-pool2d"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let y = match x.dtype() {
-            DType::F32 => f32::to_cpu_storage_owned(self.forward(view::<f32>((x, layout))?)),
-            DType::F64 => f64::to_cpu_storage_owned(self.forward(view::<f64>((x, layout))?)),
-            other => bail!("avg-pool2d: expected f32 or f64, got {other:?}"),
-        };
-        let dims = layout.dims();
-        Ok((y, Shape::from((dims[0], dims[1], self.rows.len(), self.columns.len()))))
-    }
-
-    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        match x.dtype() {
-            DType::F32 => self.backward_tensor::<f32>(x, grad),
-            _ => self.backward_tensor::<f64>(x, grad),
-        }
     }
 }

@@ -28,6 +28,7 @@ pub mod composed;
 mod conv2d;
 mod cross_entropy;
 mod error;
+mod linear_map;
 mod nearest;
 mod pool;
 mod real;

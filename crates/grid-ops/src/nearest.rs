@@ -1,11 +1,11 @@
 //! Resizing to the nearest cell.
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, WithDType, bail};
+use candle_core::Tensor;
 use rayon::prelude::*;
 
+use crate::linear_map::{self, LinearMap};
 use crate::resize::checked_size;
-use crate::{Elements, Real, Result, composed, view};
+use crate::{Real, Result, composed};
 
 /// Resizes every channel of `x` to `height × width`, up or down and by any factor: output `i` of
 /// `H` is input `⌊i·h/H⌋`, as in PyTorch's `interpolate(mode="nearest")`.
@@ -26,7 +26,7 @@ pub fn upsample_nearest(x: &Tensor, height: usize, width: usize) -> Result<Tenso
     if !x.device().is_cpu() {
         return composed::upsample_nearest(x, height, width);
     }
-    Ok(x.contiguous()?.apply_op1(Nearest { from, to: (height, width) })?)
+    linear_map::apply(Nearest { from, to: (height, width) }, x)
 }
 
 /// The input that each output shows.
@@ -39,7 +39,13 @@ struct Nearest {
     to: (usize, usize),
 }
 
-impl Nearest {
+impl LinearMap for Nearest {
+    const NAME: &'static str = "upsample-nearest";
+
+    fn to(&self) -> (usize, usize) {
+        self.to
+    }
+
     fn forward<T: Real>(&self, x: &[T]) -> Vec<T> {
         let ((h, w), (height, width)) = (self.from, self.to);
         let (rows, columns) = (sources(h, height), sources(w, width));
@@ -64,38 +70,5 @@ impl Nearest {
             }
         });
         d_x
-    }
-
-    fn backward_tensor<T: Real + WithDType>(
-        &self,
-        x: &Tensor,
-        grad: &Tensor,
-    ) -> candle_core::Result<Option<Tensor>> {
-        let grad = grad.contiguous()?;
-        let d_x = self.backward(Elements::of(&grad).slice::<T>()?);
-        Ok(Some(Tensor::from_vec(d_x, x.shape(), x.device())?))
-    }
-}
-
-impl CustomOp1 for Nearest {
-    fn name(&self) -> &'static str {
-        "upsample-nearest"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let y = match x.dtype() {
-            DType::F32 => f32::to_cpu_storage_owned(self.forward(view::<f32>((x, layout))?)),
-            DType::F64 => f64::to_cpu_storage_owned(self.forward(view::<f64>((x, layout))?)),
-            other => bail!("upsample-nearest: expected f32 or f64, got {other:?}"),
-        };
-        let dims = layout.dims();
-        Ok((y, Shape::from((dims[0], dims[1], self.to.0, self.to.1))))
-    }
-
-    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        match x.dtype() {
-            DType::F32 => self.backward_tensor::<f32>(x, grad),
-            _ => self.backward_tensor::<f64>(x, grad),
-        }
     }
 }

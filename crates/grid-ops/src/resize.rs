@@ -1,11 +1,11 @@
 //! Bilinear resizing of feature grids.
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, WithDType, bail};
+use candle_core::Tensor;
 use rayon::prelude::*;
 
 use crate::error::checked_grid;
-use crate::{Error, Real, Result, composed, inlined, simd, view};
+use crate::linear_map::{self, LinearMap};
+use crate::{Error, Real, Result, composed, inlined, simd};
 
 /// Where the corners of two grids lie on each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub fn resize_bilinear(
     if !x.device().is_cpu() {
         return composed::resize_bilinear(x, height, width, corners);
     }
-    Ok(x.contiguous()?.apply_op1(Resize { from: (h, w), to: (height, width), corners })?)
+    linear_map::apply(Resize { from: (h, w), to: (height, width), corners }, x)
 }
 
 /// The size of the grid `x`; refuses to resize to nothing.
@@ -99,6 +99,14 @@ impl Resize {
     fn blends<T: Real>(&self) -> (Vec<Blend<T>>, Vec<Blend<T>>) {
         let rows = blends(self.from.0, self.to.0, self.corners);
         (rows, blends(self.from.1, self.to.1, self.corners))
+    }
+}
+
+impl LinearMap for Resize {
+    const NAME: &'static str = "resize-bilinear";
+
+    fn to(&self) -> (usize, usize) {
+        self.to
     }
 
     fn forward<T: Real>(&self, x: &[T]) -> Vec<T> {
@@ -163,37 +171,5 @@ impl Resize {
             );
         });
         d_x
-    }
-
-    fn backward_tensor<T: Real + WithDType>(
-        &self,
-        x: &Tensor,
-        grad: &Tensor,
-    ) -> candle_core::Result<Option<Tensor>> {
-        let d_x = self.backward(&grad.flatten_all()?.to_vec1::<T>()?);
-        Ok(Some(Tensor::from_vec(d_x, x.shape(), x.device())?))
-    }
-}
-
-impl CustomOp1 for Resize {
-    fn name(&self) -> &'static str {
-        "resize-bilinear"
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        let y = match x.dtype() {
-            DType::F32 => f32::to_cpu_storage_owned(self.forward(view::<f32>((x, layout))?)),
-            DType::F64 => f64::to_cpu_storage_owned(self.forward(view::<f64>((x, layout))?)),
-            other => bail!("resize-bilinear: expected f32 or f64, got {other:?}"),
-        };
-        let dims = layout.dims();
-        Ok((y, Shape::from((dims[0], dims[1], self.to.0, self.to.1))))
-    }
-
-    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        match x.dtype() {
-            DType::F32 => self.backward_tensor::<f32>(x, grad),
-            _ => self.backward_tensor::<f64>(x, grad),
-        }
     }
 }
