@@ -144,6 +144,18 @@ fn cases_small_enough_to_do_by_hand() {
     assert_eq!((y.dims(), flat(&y)), (&[1, 1, 1, 1][..], vec![1.5]));
 }
 
+/// With a dilation, even a 1×1 kernel of stride 1 may add a row and a column: they hold the bias.
+#[test]
+fn a_single_tap_leaves_the_added_outputs_to_the_bias() {
+    let x = Tensor::new(&[[[[1.0, 2.0]]]], &candle_core::Device::Cpu).unwrap();
+    let weight = Tensor::new(&[[[[10.0]]]], &candle_core::Device::Cpu).unwrap();
+    let bias = Tensor::new(&[0.5], &candle_core::Device::Cpu).unwrap();
+    let config = ConvTranspose2d { output_padding: 1, dilation: 2, ..ConvTranspose2d::default() };
+    let y = conv_transpose2d(&x, &weight, Some(&bias), &config).unwrap();
+    assert_eq!(y.dims(), [1, 1, 2, 3]);
+    assert_eq!(flat(&y), [10.5, 20.5, 0.5, 0.5, 0.5, 0.5]);
+}
+
 #[test]
 fn gradients_match_central_differences() {
     let cases = [
@@ -153,6 +165,7 @@ fn gradients_match_central_differences() {
         (4, 2, 2, (3, 2), 2, 1, 1, 1),
         (3, 3, 3, (3, 3), 2, 1, 1, 1),
         (2, 2, 1, (3, 3), 1, 2, 0, 2),
+        (2, 2, 1, (1, 1), 1, 0, 1, 2),
     ];
     for (c, k, groups, (kh, kw), stride, padding, output_padding, dilation) in cases {
         let config = ConvTranspose2d { stride, padding, output_padding, dilation, groups };

@@ -34,7 +34,9 @@ impl Sizes {
     /// True where the unfolded input is the input itself.
     fn is_pointwise(&self) -> bool {
         let config = &self.config;
-        self.kh * self.kw == 1 && config.stride == 1 && config.padding == 0
+        let same_plane = (self.h, self.w) == (self.oh, self.ow);
+        // Rows that the stride skips, or a transposed convolution adds, make the planes differ.
+        self.kh * self.kw == 1 && config.stride == 1 && config.padding == 0 && same_plane
     }
 
     /// Channels of input and output in one group, and taps of one output.
