@@ -4,6 +4,7 @@
 //! `run-record`, so that it answers mistakes within a second.
 #![allow(clippy::print_stdout, reason = "a command talks on standard output")]
 
+mod bench;
 mod ci;
 mod experiments;
 mod project;
@@ -36,6 +37,7 @@ struct Cli {
 enum Command {
     Reproduce(reproduce::Args),
     Tables(tables::Args),
+    Bench(bench::Args),
     /// Check the house rules: who depends on whom, file heads and lengths, manifests.
     Tidy,
     /// Run everything a change must pass, cheapest first.
@@ -58,6 +60,7 @@ fn run(project: &Project, command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Reproduce(args) => return reproduce::run(project, args),
         Command::Tables(args) => tables::run(project, args)?,
+        Command::Bench(args) => bench::run(project, args)?,
         Command::Tidy => tidy::run(project)?,
         Command::Ci => ci::run(project)?,
     }

@@ -3,7 +3,9 @@
 mod depthwise;
 mod general;
 mod op;
+mod shared;
 mod transpose;
+mod winograd;
 
 use candle_core::Tensor;
 pub(crate) use transpose::mirror_of;
@@ -193,6 +195,8 @@ pub(crate) fn checked(
 fn forward<T: Real>(s: &Sizes, x: &[T], weight: &[T], bias: &[T]) -> Vec<T> {
     if s.is_depthwise() {
         depthwise::forward(s, x, weight, bias)
+    } else if s.suits_winograd() {
+        winograd::forward(s, x, weight, bias)
     } else {
         general::forward(s, x, weight, bias)
     }
@@ -201,6 +205,8 @@ fn forward<T: Real>(s: &Sizes, x: &[T], weight: &[T], bias: &[T]) -> Vec<T> {
 fn backward_input<T: Real>(s: &Sizes, weight: &[T], grad: &[T]) -> Vec<T> {
     if s.is_depthwise() {
         depthwise::backward_input(s, weight, grad)
+    } else if s.suits_winograd() {
+        winograd::backward_input(s, weight, grad)
     } else {
         general::backward_input(s, weight, grad)
     }
@@ -209,6 +215,8 @@ fn backward_input<T: Real>(s: &Sizes, weight: &[T], grad: &[T]) -> Vec<T> {
 fn backward_weight<T: Real>(s: &Sizes, x: &[T], grad: &[T]) -> Vec<T> {
     if s.is_depthwise() {
         depthwise::backward_weight(s, x, grad)
+    } else if s.suits_winograd() {
+        winograd::backward_weight(s, x, grad)
     } else {
         general::backward_weight(s, x, grad)
     }

@@ -87,6 +87,92 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    /// Channels enough for Winograd's algorithm, on sizes that its tiles do not divide.
+    #[test]
+    fn wide_convolutions_equal_the_twin(
+        (n, h, w) in (1usize..4, 1usize..24, 1usize..24),
+        (c, k) in (16usize..35, 16usize..35),
+        (padding, dilation) in (0usize..6, 1usize..4),
+        seed in 0u64..1 << 32,
+    ) {
+        prop_assume!(h + 2 * padding > 2 * dilation && w + 2 * padding > 2 * dilation);
+        let activations = [Activation::Identity, Activation::Relu, Activation::Relu6];
+        let activation = activations[seed as usize % 3];
+        let config = Conv2d { padding, dilation, activation, ..Conv2d::default() };
+        let x = tensor(seed, &[n, h, w, c]).permute((0, 3, 1, 2)).unwrap();
+        let weight = tensor(seed + 1, &[k, c, 3, 3]);
+        let bias = tensor(seed + 2, &[k]);
+        let y = conv2d(&x, &weight, Some(&bias), &config).unwrap();
+        assert_close(&flat(&y), &twin(&x, &weight, &flat(&bias), &config), 1e-11);
+    }
+
+    /// The gradients of Winograd's algorithm are those of a sum of 1×1 convolutions, one a tap.
+    #[test]
+    fn wide_gradients_equal_those_of_single_taps(
+        (n, h, w) in (1usize..3, 5usize..24, 5usize..24),
+        (c, k) in (16usize..20, 16usize..20),
+        (padding, dilation) in (0usize..6, 1usize..3),
+        seed in 0u64..1 << 32,
+    ) {
+        let config = Conv2d { padding, dilation, ..Conv2d::default() };
+        let (x, weight) = (var(seed, &[n, c, h, w]), var(seed + 1, &[k, c, 3, 3]));
+        let gradients = |y: &Tensor| {
+            let direction = tensor(seed + 3, y.dims());
+            let grads = (y * direction).unwrap().sum_all().unwrap().backward().unwrap();
+            [&x, &weight].map(|var| flat(grads.get(var).unwrap()))
+        };
+        let y = conv2d(&x, &weight, None, &config).unwrap();
+        let (_, _, oh, ow) = y.dims4().unwrap();
+        let pad = |axis| move |t: Tensor| t.pad_with_zeros(axis, padding, padding).unwrap();
+        let padded = pad(3)(pad(2)(x.as_tensor().clone()));
+        let tap = |at: usize| {
+            let (p, q) = (at / 3, at % 3);
+            let seen = padded.narrow(2, p * dilation, oh).unwrap();
+            let seen = seen.narrow(3, q * dilation, ow).unwrap();
+            let weight = weight.narrow(2, p, 1).unwrap().narrow(3, q, 1).unwrap();
+            conv2d(&seen, &weight, None, &Conv2d::default()).unwrap()
+        };
+        let sum = (1..9).fold(tap(0), |sum, at| (sum + tap(at)).unwrap());
+        assert_close(&flat(&y), &flat(&sum), 1e-11);
+        let (fast, slow) = (gradients(&y), gradients(&sum));
+        assert_close(&fast[0], &slow[0], 1e-10);
+        assert_close(&fast[1], &slow[1], 1e-9);
+    }
+}
+
+/// The bounds that the algorithm's documentation states, on layers of networks.
+#[test]
+fn wide_convolutions_in_single_precision_are_within_the_stated_error() {
+    for (c, k, (h, w), dilation) in
+        [(64, 64, (45, 60), 1), (256, 32, (23, 30), 2), (16, 16, (90, 120), 1)]
+    {
+        let config = Conv2d { padding: dilation, dilation, ..Conv2d::default() };
+        let of = |x: Tensor, weight: Tensor, direction: Tensor| {
+            let (x, weight) = (Var::from_tensor(&x).unwrap(), Var::from_tensor(&weight).unwrap());
+            let y = conv2d(&x, &weight, None, &config).unwrap();
+            let grads = (&y * direction).unwrap().sum_all().unwrap().backward().unwrap();
+            let wide = |t: &Tensor| flat(&t.to_dtype(DType::F64).unwrap());
+            [wide(&y), wide(grads.get(&x).unwrap()), wide(grads.get(&weight).unwrap())]
+        };
+        let inputs = [tensor(1, &[2, c, h, w]), tensor(2, &[k, c, 3, 3]), tensor(3, &[2, k, h, w])];
+        let single = inputs.clone().map(|t| t.to_dtype(DType::F32).unwrap());
+        // What single precision holds of the inputs is exact for both.
+        let double = single.clone().map(|t| t.to_dtype(DType::F64).unwrap());
+        let sizes = double.clone().map(|t| t.abs().unwrap());
+        let ([a, b, d], [e, f, g], [p, q, r]) = (single, double, sizes);
+        let (got, exact, sizes) = (of(a, b, d), of(e, f, g), of(p, q, r));
+        for (what, bound) in [(0, 3e-6), (1, 3e-6), (2, 2e-6)] {
+            let errors = got[what].iter().zip(&exact[what]).zip(&sizes[what]);
+            let worst = errors.map(|((got, exact), size)| (got - exact).abs() / size);
+            let worst = worst.fold(0.0, f64::max);
+            println!("{c} to {k}, dilation {dilation}, {what}: {worst:.1e}");
+            assert!(worst <= bound, "{c} to {k}, {what}: {worst:e} of the absolute products");
+        }
+    }
+}
+
 #[test]
 fn large_shapes_that_span_tiles_equal_the_twin() {
     for (c, k, groups, size, kernel, stride) in

@@ -5,6 +5,7 @@
 use rayon::prelude::*;
 
 use super::Sizes;
+use super::shared::Shared;
 use crate::{MatMut, MatRef, Real, inlined, matmul, simd};
 
 /// Outputs a tile aims at: large enough for the product, small enough for the cache.
@@ -126,36 +127,12 @@ impl Sizes {
     }
 }
 
-/// A pointer that may be handed to other threads; every use says why that is sound.
-#[derive(Clone, Copy)]
-struct Shared<T>(*mut T);
-
-// SAFETY: `Shared` is only made from a mutable borrow whose parts are written by one thread each.
-#[allow(unsafe_code, reason = "tiles of one output are written side by side")]
-unsafe impl<T: Send> Send for Shared<T> {}
-// SAFETY: as above.
-#[allow(unsafe_code, reason = "tiles of one output are written side by side")]
-unsafe impl<T: Send> Sync for Shared<T> {}
-
-impl<T> Shared<T> {
-    /// `len` elements from `start` on.
-    ///
-    /// # Safety
-    ///
-    /// They lie within the allocation, and nobody else reads or writes them at the same time.
-    #[allow(unsafe_code, reason = "tiles of one output are written side by side")]
-    unsafe fn slice<'a>(self, start: usize, len: usize) -> &'a mut [T] {
-        // SAFETY: the caller's.
-        unsafe { std::slice::from_raw_parts_mut(self.0.add(start), len) }
-    }
-}
-
 pub(super) fn forward<T: Real>(s: &Sizes, x: &[T], weight: &[T], bias: &[T]) -> Vec<T> {
     let plane = s.oh * s.ow;
     let (_, k, taps) = s.of_group();
     let c = s.c / s.config.groups;
     let mut y = vec![T::zero(); s.n * s.k * plane];
-    let shared = Shared(y.as_mut_ptr());
+    let shared = Shared::new(&mut y);
     let run = inlined(
         #[inline(always)]
         |unfolded: &mut Vec<T>, tile: Tile| {

@@ -1,0 +1,112 @@
+"""PyTorch's side of a comparison: times cases on request, one line of JSON each way.
+
+Every line read names a case, a pass and for how long to repeat it; the answer is the median time of
+the better of PyTorch's two memory formats, and this process's peak memory. Requires: torch.
+"""
+
+import json
+import os
+import resource
+import statistics
+import sys
+import time
+
+import torch
+import torch.nn.functional as F
+
+torch.set_num_threads(int(os.environ["PEER_THREADS"]))
+torch.manual_seed(0)
+
+
+def labels(n, h, w, classes):
+    index = torch.arange(n * h * w)
+    return torch.where(index % 7 == 6, 255, index % classes).reshape(n, h, w)
+
+
+def prepare(case):
+    """Inputs that want gradients, and the function of them that is timed."""
+    op, get = case["op"], lambda names: [case[name] for name in names.split()]
+    grid = lambda *shape: torch.rand(shape) * 2 - 1
+    if op == "conv2d":
+        n, c, k, h, w, kernel, stride, d, groups = get("n c k h w kernel stride dilation groups")
+        inputs = [grid(n, c, h, w), grid(k, c // groups, kernel, kernel)]
+        return inputs, lambda x, v: F.conv2d(x, v, None, stride, d * (kernel // 2), d, groups)
+    if op == "conv_transpose2d":
+        n, c, k, h, w = get("n c k h w")
+        inputs = [grid(n, c, h, w), grid(c, k, 4, 4)]
+        return inputs, lambda x, v: F.conv_transpose2d(x, v, None, 2, 1)
+    if op == "max_pool2d":
+        return [grid(*get("n c h w"))], lambda x: F.max_pool2d(x, 3, 2, 1)
+    if op == "avg_pool2d":
+        return [grid(*get("n c h w"))], lambda x: F.avg_pool2d(x, 2)
+    if op == "resize_bilinear":
+        size = get("height width")
+        return [grid(*get("n c h w"))], lambda x: F.interpolate(x, size, mode="bilinear")
+    if op == "upsample_nearest":
+        size = get("height width")
+        return [grid(*get("n c h w"))], lambda x: F.interpolate(x, size, mode="nearest")
+    if op == "batch_norm_relu":
+        c = case["c"]
+        inputs = [grid(*get("n c h w")), grid(c), grid(c)]
+        norm = lambda x, g, b: F.batch_norm(x, None, None, g, b, training=True)
+        return inputs, lambda x, g, b: F.relu(norm(x, g, b), inplace=True)
+    if op == "cross_entropy":
+        n, k, h, w = get("n k h w")
+        truth = labels(n, h, w, k)
+        return [grid(n, k, h, w)], lambda x: F.cross_entropy(x, truth, ignore_index=255)
+    if op == "upsampled_cross_entropy":
+        n, k, h, w, height, width = get("n k h w height width")
+        truth, size = labels(n, height, width, k), (height, width)
+        full = lambda x: F.interpolate(x, size, mode="bilinear")
+        return [grid(n, k, h, w)], lambda x: F.cross_entropy(full(x), truth, ignore_index=255)
+    raise SystemExit(f"{op}: no such operation on PyTorch's side")
+
+
+def task(case, backward, memory_format):
+    inputs, run = prepare(case)
+    laid_out = lambda t: t.contiguous(memory_format=memory_format) if t.dim() == 4 else t
+    inputs = [laid_out(t).requires_grad_(backward) for t in inputs]
+    if not backward:
+
+        def forward():
+            with torch.no_grad():
+                run(*inputs)
+
+        return forward
+    ones = torch.ones_like(run(*inputs).detach())
+
+    def both():
+        for t in inputs:
+            t.grad = None
+        run(*inputs).backward(ones)
+
+    return both
+
+
+def median(task, seconds):
+    start, times = time.perf_counter(), []
+    while len(times) < 3 or time.perf_counter() - start < seconds:
+        each = time.perf_counter()
+        task()
+        times.append((time.perf_counter() - each) * 1e3)
+    return statistics.median(times)
+
+
+def main():
+    prepared = {}
+    print(json.dumps(torch.__version__), flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        key = (request["case"]["name"], request["pass"])
+        if key not in prepared:
+            backward = request["pass"] == "forward-backward"
+            formats = [torch.contiguous_format, torch.channels_last]
+            prepared = {key: [task(request["case"], backward, f) for f in formats]}
+            for each in prepared[key]:
+                each()  # Warm up.
+        times = [median(each, request["seconds"]) for each in prepared[key]]
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps({"milliseconds": min(times), "peak_mib": peak}), flush=True)
+
+
+main()

@@ -1,0 +1,288 @@
+//! `cargo xtask bench`: the criterion suites, and our times beside PyTorch's.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use anyhow::{Context, bail, ensure};
+use serde_json::{Value, json};
+
+use crate::project::Project;
+
+/// The release that the comparison is made with.
+const TORCH: &str = "torch==2.8.0";
+
+/// Passes as the two sides call them.
+const PASSES: [&str; 2] = ["forward", "forward-backward"];
+
+/// Time the operations: criterion's suites, or beside PyTorch.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  cargo xtask bench                          criterion's suites
+  cargo xtask bench --peers                  our times beside PyTorch's, in turn
+  cargo xtask bench --peers --python venv/bin/python --only conv")]
+pub(crate) struct Args {
+    /// Time PyTorch on the same work, both sides in turn, and print the ratios.
+    #[arg(long)]
+    peers: bool,
+    /// A Python that has torch; without it, an environment is made in the user's cache folder.
+    #[arg(long, requires = "peers", value_name = "PATH")]
+    python: Option<PathBuf>,
+    /// Only cases whose name contains this.
+    #[arg(long, default_value = "")]
+    only: String,
+    /// How often each side has its turn; the median counts.
+    #[arg(long, requires = "peers", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Threads of both sides; as many as there are cores by default.
+    #[arg(long, requires = "peers", value_parser = clap::value_parser!(u32).range(1..))]
+    threads: Option<u32>,
+}
+
+pub(crate) fn run(project: &Project, args: &Args) -> anyhow::Result<()> {
+    if !args.peers {
+        let mut cargo = cargo(project);
+        cargo.args(["bench", "--locked", "--package", "benches", "--bench", "operations", "--"]);
+        let status = cargo.arg(&args.only).status().context("starting cargo")?;
+        ensure!(status.success(), "the suites failed, see above");
+        return Ok(());
+    }
+    let python = match &args.python {
+        Some(python) => python.clone(),
+        None => environment()?,
+    };
+    let mut build = cargo(project);
+    build.args(["build", "--locked", "--release", "--package", "benches", "--bin", "bench-side"]);
+    ensure!(build.status().context("starting cargo")?.success(), "benches do not build, see above");
+    let target = project.target_dir()?;
+    let ours = target.join("release").join(format!("bench-side{}", std::env::consts::EXE_SUFFIX));
+    let theirs = project.root.join("benches/peers/side.py");
+    let threads = match args.threads {
+        Some(threads) => threads.to_string(),
+        None => std::thread::available_parallelism()?.to_string(),
+    };
+    let start_ours = || Side::start(Command::new(&ours).env("RAYON_NUM_THREADS", &threads));
+    let start_theirs =
+        || Side::start(Command::new(&python).arg(&theirs).env("PEER_THREADS", &threads));
+    let (_, cases) = start_ours()?;
+    let cases = cases.as_array().cloned().context("our side did not list its cases")?;
+    let chosen: Vec<_> = cases.into_iter().filter(|case| name(case).contains(&args.only)).collect();
+    ensure!(!chosen.is_empty(), "no case's name contains `{}`", args.only);
+    let mut rows = Vec::new();
+    let mut torch = Value::Null;
+    for case in &chosen {
+        // Fresh processes, so that the peak memory is this case's.
+        let (mut ours, _) = start_ours()?;
+        let (mut theirs, version) = start_theirs()?;
+        torch = version;
+        for pass in PASSES {
+            let request = json!({ "case": case, "pass": pass, "seconds": 0.3 });
+            let (mut our_ms, mut their_ms) = (Vec::new(), Vec::new());
+            let (mut our_mib, mut their_mib) = (f64::NAN, f64::NAN);
+            for _ in 0..args.rounds {
+                let answer = ours.ask(&request)?;
+                our_ms.push(number(&answer, "milliseconds")?);
+                our_mib = number(&answer, "peak_mib")?;
+                let answer = theirs.ask(&request)?;
+                their_ms.push(number(&answer, "milliseconds")?);
+                their_mib = number(&answer, "peak_mib")?;
+            }
+            let (our_ms, their_ms) = (median(our_ms), median(their_ms));
+            let row = json!({
+                "case": name(case), "op": case["op"], "pass": pass,
+                "ours_ms": our_ms, "torch_ms": their_ms, "ratio": their_ms / our_ms,
+                "ours_mib": our_mib, "torch_mib": their_mib,
+            });
+            eprintln!("{} {pass}: {our_ms:.1} ms, torch {their_ms:.1} ms", name(case));
+            rows.push(row);
+        }
+    }
+    let record = json!({
+        "torch": torch, "threads": threads, "rounds": args.rounds, "cpu": cpu(), "rows": rows,
+    });
+    let out = target.join("bench");
+    std::fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
+    let file = out.join("peers.json");
+    std::fs::write(&file, serde_json::to_string_pretty(&record)? + "\n")
+        .with_context(|| file.display().to_string())?;
+    println!("{}", table(&record)?);
+    println!("record: {}", file.display());
+    Ok(())
+}
+
+fn cargo(project: &Project) -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(&project.root);
+    cargo
+}
+
+/// The comparison as a table in Markdown, with the geometric means over the convolutions.
+pub(crate) fn table(record: &Value) -> anyhow::Result<String> {
+    let rows = record["rows"].as_array().context("a record of a comparison without rows")?;
+    let mut lines = vec![
+        "| work | forward: ours, ms | PyTorch, ms | ratio | forward+backward: ours, ms | \
+         PyTorch, ms | ratio | peak: ours, MiB | PyTorch, MiB |"
+            .to_owned(),
+        "|---|---|---|---|---|---|---|---|---|".to_owned(),
+    ];
+    let mut logs = [Vec::new(), Vec::new()];
+    for pair in rows.chunks(PASSES.len()) {
+        let mut line = format!("| {} |", pair[0]["case"].as_str().unwrap_or("?"));
+        for (row, logs) in pair.iter().zip(&mut logs) {
+            let ratio = number(row, "ratio")?;
+            let (ours, theirs) = (number(row, "ours_ms")?, number(row, "torch_ms")?);
+            line += &format!(" {ours:.1} | {theirs:.1} | {ratio:.2} |");
+            if row["op"] == "conv2d" {
+                logs.push(ratio.ln());
+            }
+        }
+        let last = pair.last().context("a case without a row")?;
+        let (ours, theirs) = (number(last, "ours_mib")?, number(last, "torch_mib")?);
+        lines.push(line + &format!(" {ours:.0} | {theirs:.0} |"));
+    }
+    let mean = |logs: &[f64]| (logs.iter().sum::<f64>() / logs.len() as f64).exp();
+    if !logs[0].is_empty() {
+        let (forward, both) = (mean(&logs[0]), mean(&logs[1]));
+        let count = logs[0].len();
+        lines.push(format!(
+            "| **geometric mean of {count} convolutions** | | | **{forward:.2}** | | | \
+             **{both:.2}** | | |"
+        ));
+    }
+    lines.push(String::new());
+    lines.push(format!(
+        "Ratio: PyTorch's time by ours, above 1 we are faster. PyTorch {} in the better of its two \
+         memory formats; {} threads each on {}; both sides in turn, medians of {} rounds. Peak \
+         memory of the process, libraries included.",
+        record["torch"].as_str().unwrap_or("?"),
+        record["threads"].as_str().unwrap_or("?"),
+        record["cpu"].as_str().unwrap_or("?"),
+        record["rounds"],
+    ));
+    Ok(lines.join("\n"))
+}
+
+fn name(case: &Value) -> &str {
+    case["name"].as_str().unwrap_or_default()
+}
+
+fn number(value: &Value, key: &str) -> anyhow::Result<f64> {
+    value[key].as_f64().with_context(|| format!("expected a number `{key}`, got {value}"))
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// The processor's name, as Linux gives it.
+fn cpu() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = info.lines().find_map(|line| line.strip_prefix("model name"));
+    let name = line.and_then(|line| line.split_once(':')).map(|(_, name)| name.trim());
+    name.unwrap_or(std::env::consts::ARCH).to_owned()
+}
+
+/// One of the two programs, which answers line by line.
+struct Side {
+    child: Child,
+    requests: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Side {
+    /// Starts it; also returns its first line.
+    fn start(command: &mut Command) -> anyhow::Result<(Self, Value)> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = piped.spawn().with_context(|| format!("starting {program}"))?;
+        let requests = child.stdin.take().context("no standard input")?;
+        let answers = BufReader::new(child.stdout.take().context("no standard output")?);
+        let mut side = Self { child, requests, answers };
+        let greeting = side.answer().with_context(|| format!("{program} did not start"))?;
+        Ok((side, greeting))
+    }
+
+    fn ask(&mut self, request: &Value) -> anyhow::Result<Value> {
+        writeln!(self.requests, "{request}").context("a side of the comparison has ended")?;
+        self.answer()
+    }
+
+    fn answer(&mut self) -> anyhow::Result<Value> {
+        let mut line = String::new();
+        self.answers.read_line(&mut line)?;
+        if line.is_empty() {
+            bail!("a side of the comparison has ended, see above");
+        }
+        serde_json::from_str(&line).with_context(|| format!("expected JSON, got {line:?}"))
+    }
+}
+
+impl Drop for Side {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The Python of an environment with PyTorch in the user's cache folder, made if it is not there.
+fn environment() -> anyhow::Result<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
+    let cache = cache.or_else(home).context("no HOME to make an environment in; give --python")?;
+    let dir = cache.join("scene-rnn").join("peers");
+    let python = dir.join("bin/python");
+    let ready = dir.join("ready");
+    if std::fs::read_to_string(&ready).is_ok_and(|found| found == TORCH) {
+        return Ok(python);
+    }
+    eprintln!(
+        "making a Python environment with {TORCH} in {}: about 3.5 GB to download and 7 GB on disk \
+         (on Linux its package brings CUDA's libraries); --python PATH uses one of yours",
+        dir.display()
+    );
+    let step = |command: &mut Command, what: &str| -> anyhow::Result<()> {
+        let status = command.status().with_context(|| format!("{what}: starting it"))?;
+        ensure!(status.success(), "{what} failed, see above; --python PATH uses a Python of yours");
+        Ok(())
+    };
+    step(Command::new("python3").args(["-m", "venv"]).arg(&dir), "python3 -m venv")?;
+    let pip = ["-m", "pip", "install", "--quiet", TORCH, "numpy"];
+    step(Command::new(&python).args(pip), "pip install")?;
+    std::fs::write(&ready, TORCH).with_context(|| ready.display().to_string())?;
+    Ok(python)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_has_a_line_a_case_and_the_convolutions_mean() {
+        let row = |case: &str, op: &str, pass: &str, ratio: f64| {
+            json!({ "case": case, "op": op, "pass": pass, "ours_ms": 10.0,
+                "torch_ms": 10.0 * ratio, "ratio": ratio, "ours_mib": 5.0, "torch_mib": 7.0 })
+        };
+        let rows = [
+            row("a", "conv2d", "forward", 2.0),
+            row("a", "conv2d", "forward-backward", 4.0),
+            row("b", "conv2d", "forward", 0.5),
+            row("b", "conv2d", "forward-backward", 1.0),
+            row("c", "max_pool2d", "forward", 9.0),
+            row("c", "max_pool2d", "forward-backward", 9.0),
+        ];
+        let record = json!({ "torch": "2.8.0", "threads": "2", "rounds": 5, "cpu": "X",
+            "rows": rows });
+        let table = table(&record).unwrap();
+        assert!(
+            table.contains("| a | 10.0 | 20.0 | 2.00 | 10.0 | 40.0 | 4.00 | 5 | 7 |"),
+            "{table}"
+        );
+        assert!(
+            table.contains("mean of 2 convolutions** | | | **1.00** | | | **2.00** |"),
+            "{table}"
+        );
+        assert!(table.contains("2 threads each on X"), "{table}");
+    }
+}
