@@ -129,17 +129,23 @@ fn planes<T>(x: &[T], c: usize, channels: usize, plane: usize) -> impl Iterator<
     x.chunks_exact(channels * plane).map(move |image| &image[c * plane..][..plane])
 }
 
-/// `Σ f(x, y, z)`, over eight sums so that it vectorises, joined in `f64`.
+/// Sums that run side by side, so that they vectorise.
+const LANES: usize = 32;
+
+/// Values summed in their own precision before they join an `f64`: few enough to lose nothing that
+/// matters.
+const RUN: usize = 32 * LANES;
+
+/// `Σ f(x, y, z)`.
 #[inline(always)]
 fn sum_of<T: Real>([x, y, z]: [&[T]; 3], f: impl Fn(T, T, T) -> T) -> f64 {
     let mut total = 0.0;
-    // Short runs: single precision loses nothing that matters within one.
-    for ((x, y), z) in x.chunks(256).zip(y.chunks(256)).zip(z.chunks(256)) {
-        let mut sums = [T::zero(); 8];
-        let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<8>(), y.as_chunks::<8>());
-        let (z, z_rest) = z.as_chunks::<8>();
+    for ((x, y), z) in x.chunks(RUN).zip(y.chunks(RUN)).zip(z.chunks(RUN)) {
+        let mut sums = [T::zero(); LANES];
+        let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
+        let (z, z_rest) = z.as_chunks::<LANES>();
         for ((x, y), z) in x.iter().zip(y).zip(z) {
-            for l in 0..8 {
+            for l in 0..LANES {
                 sums[l] = sums[l] + f(x[l], y[l], z[l]);
             }
         }
@@ -157,13 +163,27 @@ impl Norm {
         let statistics_of = inlined(
             #[inline(always)]
             |c: usize| {
-                let of_channel = || planes(x, c, self.c, self.plane);
-                let mean = of_channel().map(|p| sum_of([p; 3], |x, _, _| x)).sum::<f64>() / count;
+                let mut sum = 0.0;
+                for p in planes(x, c, self.c, self.plane) {
+                    sum += sum_of(
+                        [p; 3],
+                        #[inline(always)]
+                        |x, _, _| x,
+                    );
+                }
+                let mean = sum / count;
                 let m = T::of(mean);
-                let squares = |p| sum_of([p; 3], |x, _, _| (x - m) * (x - m));
+                let mut squares = 0.0;
+                for p in planes(x, c, self.c, self.plane) {
+                    squares += sum_of(
+                        [p; 3],
+                        #[inline(always)]
+                        |x, _, _| (x - m) * (x - m),
+                    );
+                }
                 // m is the mean rounded; the second term takes the rounding out again.
                 let off = mean - m.to_f64().unwrap_or(f64::NAN);
-                let var = of_channel().map(squares).sum::<f64>() / count - off * off;
+                let var = squares / count - off * off;
                 Channel { mean, var: var.max(0.0) }
             },
         );
@@ -217,7 +237,10 @@ impl Norm {
         let (x, y, grad) = (x.slice::<T>()?, y.slice::<T>()?, grad.slice::<T>()?);
         let gamma = gamma.flatten_all()?.to_vec1::<T>()?;
         // What the activation held back has no gradient.
-        let held = |g: T, y: T| if self.activation.passes(y) { g } else { T::zero() };
+        let held = inlined(
+            #[inline(always)]
+            |g: T, y: T| if self.activation.passes(y) { g } else { T::zero() },
+        );
         let count = (x.len() / self.c) as f64;
         let sums_of = inlined(
             #[inline(always)]
@@ -227,8 +250,16 @@ impl Norm {
                 let of_channel = |all| planes(all, c, self.c, self.plane);
                 let (mut d_beta, mut along) = (0.0, 0.0);
                 for ((x, y), g) in of_channel(x).zip(of_channel(y)).zip(of_channel(grad)) {
-                    d_beta += sum_of([y, g, g], |y, g, _| held(g, y));
-                    along += sum_of([x, y, g], |x, y, g| (x - mean) * held(g, y));
+                    d_beta += sum_of(
+                        [y, g, g],
+                        #[inline(always)]
+                        |y, g, _| held(g, y),
+                    );
+                    along += sum_of(
+                        [x, y, g],
+                        #[inline(always)]
+                        |x, y, g| (x - mean) * held(g, y),
+                    );
                 }
                 (along / (var + self.eps).sqrt(), d_beta)
             },
