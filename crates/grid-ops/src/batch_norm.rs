@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use crate::conv2d::Activation;
 use crate::error::checked_grid;
+use crate::simd::{sum, sum_of_products};
 use crate::{Elements, Error, Real, Result, composed, inlined, simd, view};
 
 /// A normalised batch and the statistics it was normalised by.
@@ -129,73 +130,20 @@ fn planes<T>(x: &[T], c: usize, channels: usize, plane: usize) -> impl Iterator<
     x.chunks_exact(channels * plane).map(move |image| &image[c * plane..][..plane])
 }
 
-/// Sums that run side by side, so that they vectorise.
-const LANES: usize = 32;
-
-/// Values summed in their own precision before they join an `f64`: few enough to lose nothing that
-/// matters.
-const RUN: usize = 32 * LANES;
-
-/// `Σ f(x, y, z)`.
-#[inline(always)]
-fn sum_of<T: Real>([x, y, z]: [&[T]; 3], f: impl Fn(T, T, T) -> T) -> f64 {
-    let mut total = 0.0;
-    for ((x, y), z) in x.chunks(RUN).zip(y.chunks(RUN)).zip(z.chunks(RUN)) {
-        let mut sums = [T::zero(); LANES];
-        let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
-        let (z, z_rest) = z.as_chunks::<LANES>();
-        for ((x, y), z) in x.iter().zip(y).zip(z) {
-            for l in 0..LANES {
-                sums[l] = sums[l] + f(x[l], y[l], z[l]);
-            }
-        }
-        for (l, ((&x, &y), &z)) in x_rest.iter().zip(y_rest).zip(z_rest).enumerate() {
-            sums[l] = sums[l] + f(x, y, z);
-        }
-        total += sums.iter().map(|s| s.to_f64().unwrap_or(f64::NAN)).sum::<f64>();
-    }
-    total
-}
-
 impl Norm {
     fn forward<T: Real>(&self, x: &[T], gamma: &[T], beta: &[T]) -> Vec<T> {
         let count = (x.len() / self.c) as f64;
-        let statistics_of = inlined(
-            #[inline(always)]
-            |c: usize| {
-                let mut sum = 0.0;
-                for p in planes(x, c, self.c, self.plane) {
-                    sum += sum_of(
-                        [p; 3],
-                        #[inline(always)]
-                        |x, _, _| x,
-                    );
-                }
-                let mean = sum / count;
-                let m = T::of(mean);
-                let mut squares = 0.0;
-                for p in planes(x, c, self.c, self.plane) {
-                    squares += sum_of(
-                        [p; 3],
-                        #[inline(always)]
-                        |x, _, _| (x - m) * (x - m),
-                    );
-                }
-                // m is the mean rounded; the second term takes the rounding out again.
-                let off = mean - m.to_f64().unwrap_or(f64::NAN);
-                let var = squares / count - off * off;
-                Channel { mean, var: var.max(0.0) }
-            },
-        );
-        let statistics: Vec<Channel> = (0..self.c)
-            .into_par_iter()
-            .map(|c| {
-                simd(
-                    #[inline(always)]
-                    || statistics_of(c),
-                )
-            })
-            .collect();
+        let statistics_of = |c: usize| {
+            let mean = planes(x, c, self.c, self.plane).map(sum).sum::<f64>() / count;
+            let m = T::of(mean);
+            let squares = planes(x, c, self.c, self.plane).map(|p| sum_of_products(p, m, p, m));
+            // m is the mean rounded; the second term takes the rounding out again.
+            let off = mean - m.to_f64().unwrap_or(f64::NAN);
+            let var = squares.sum::<f64>() / count - off * off;
+            Channel { mean, var: var.max(0.0) }
+        };
+        let statistics: Vec<Channel> = (0..self.c).into_par_iter().map(statistics_of).collect();
+        let gate = self.activation.gate::<T>();
         let mut y = vec![T::zero(); x.len()];
         let normalise = inlined(
             #[inline(always)]
@@ -204,7 +152,7 @@ impl Norm {
                 let scale = gamma[c] * T::of(1.0 / (var + self.eps).sqrt());
                 let (mean, beta) = (T::of(mean), beta[c]);
                 for (y, &x) in y.iter_mut().zip(x) {
-                    *y = self.activation.apply((x - mean) * scale + beta);
+                    *y = gate.apply((x - mean) * scale + beta);
                 }
             },
         );
@@ -237,42 +185,31 @@ impl Norm {
         let (x, y, grad) = (x.slice::<T>()?, y.slice::<T>()?, grad.slice::<T>()?);
         let gamma = gamma.flatten_all()?.to_vec1::<T>()?;
         // What the activation held back has no gradient.
-        let held = inlined(
-            #[inline(always)]
-            |g: T, y: T| if self.activation.passes(y) { g } else { T::zero() },
-        );
+        let gate = self.activation.gate::<T>();
         let count = (x.len() / self.c) as f64;
-        let sums_of = inlined(
+        let hold = inlined(
             #[inline(always)]
-            |c: usize| {
-                let Channel { mean, var } = statistics[c];
-                let mean = T::of(mean);
-                let of_channel = |all| planes(all, c, self.c, self.plane);
-                let (mut d_beta, mut along) = (0.0, 0.0);
-                for ((x, y), g) in of_channel(x).zip(of_channel(y)).zip(of_channel(grad)) {
-                    d_beta += sum_of(
-                        [y, g, g],
-                        #[inline(always)]
-                        |y, g, _| held(g, y),
-                    );
-                    along += sum_of(
-                        [x, y, g],
-                        #[inline(always)]
-                        |x, y, g| (x - mean) * held(g, y),
-                    );
-                }
-                (along / (var + self.eps).sqrt(), d_beta)
+            |to: &mut [T], grad: &[T], y: &[T]| {
+                to.iter_mut().zip(grad).zip(y).for_each(|((to, &g), &y)| *to = gate.held(g, y));
             },
         );
-        let sums: Vec<(f64, f64)> = (0..self.c)
-            .into_par_iter()
-            .map(|c| {
+        let sums_of = |held: &mut Vec<T>, c: usize| {
+            let Channel { mean, var } = statistics[c];
+            let of_channel = |all| planes(all, c, self.c, self.plane);
+            let (mut d_beta, mut along) = (0.0, 0.0);
+            for ((x, y), g) in of_channel(x).zip(of_channel(y)).zip(of_channel(grad)) {
+                held.resize(g.len(), T::zero());
                 simd(
                     #[inline(always)]
-                    || sums_of(c),
-                )
-            })
-            .collect();
+                    || hold(held, g, y),
+                );
+                d_beta += sum(held);
+                along += sum_of_products(x, T::of(mean), held, T::zero());
+            }
+            (along / (var + self.eps).sqrt(), d_beta)
+        };
+        let channels = (0..self.c).into_par_iter();
+        let sums: Vec<(f64, f64)> = channels.map_init(Vec::new, sums_of).collect();
         let mut d_x = vec![T::zero(); x.len()];
         let run = inlined(
             #[inline(always)]
@@ -288,7 +225,7 @@ impl Norm {
                 let (mean, shift) = (T::of(mean), T::of(d_beta / count));
                 let slope = T::of(inverse * d_gamma / count);
                 for (((d, &x), &y), &g) in d_x.iter_mut().zip(x).zip(y).zip(g) {
-                    *d = scale * (held(g, y) - shift - (x - mean) * slope);
+                    *d = scale * (gate.held(g, y) - shift - (x - mean) * slope);
                 }
             },
         );

@@ -27,24 +27,38 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// The activation as numbers: the same instructions for all, so that loops vectorise.
     #[inline(always)]
-    pub(crate) fn apply<T: Real>(self, x: T) -> T {
-        // Comparisons rather than `max`, so that NaN stays NaN.
+    pub(crate) fn gate<T: Real>(self) -> Gate<T> {
+        let (zero, six, none) = (T::zero(), T::of(6.0), T::nan());
         match self {
-            Self::Relu | Self::Relu6 if x < T::zero() => T::zero(),
-            Self::Relu6 if x > T::of(6.0) => T::of(6.0),
-            _ => x,
+            Self::Identity => Gate { low: none, high: none },
+            Self::Relu => Gate { low: zero, high: none },
+            Self::Relu6 => Gate { low: zero, high: six },
         }
     }
+}
 
-    /// True where the activation lets a gradient through, by its output.
+/// What lets values through between two bounds; NaN bounds nothing, for it compares with nothing.
+#[derive(Clone, Copy)]
+pub(crate) struct Gate<T> {
+    low: T,
+    high: T,
+}
+
+impl<T: Real> Gate<T> {
+    /// The activation of `x`.
     #[inline(always)]
-    pub(crate) fn passes<T: Real>(self, y: T) -> bool {
-        match self {
-            Self::Identity => true,
-            Self::Relu => y != T::zero(),
-            Self::Relu6 => y != T::zero() && y != T::of(6.0),
-        }
+    pub(crate) fn apply(self, x: T) -> T {
+        // Comparisons rather than `max`, so that NaN stays NaN.
+        let x = if x < self.low { self.low } else { x };
+        if x > self.high { self.high } else { x }
+    }
+
+    /// `grad` where the activation let the value through, by its output; zero elsewhere.
+    #[inline(always)]
+    pub(crate) fn held(self, grad: T, y: T) -> T {
+        if (y == self.low) | (y == self.high) { T::zero() } else { grad }
     }
 }
 

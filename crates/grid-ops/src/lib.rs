@@ -44,4 +44,4 @@ pub use nearest::upsample_nearest;
 pub use pool::{Pool, Rounding, max_pool2d};
 pub use real::{Elements, MatMut, MatRef, Real, matmul, view};
 pub use resize::{Corners, resize_bilinear};
-pub use simd::{inlined, simd};
+pub use simd::{Vectors, inlined, simd};

@@ -4,8 +4,10 @@ use std::ops::Deref;
 
 use candle_core::{CpuStorage, Layout, Storage, Tensor, WithDType, bail};
 
+use crate::simd::Vectors;
+
 /// `f32` or `f64`: what kernels compute in.
-pub trait Real: num_traits::Float + std::fmt::Debug + Send + Sync + 'static {
+pub trait Real: num_traits::Float + Vectors + std::fmt::Debug + Send + Sync {
     /// The nearest number of this type.
     fn of(x: f64) -> Self;
 

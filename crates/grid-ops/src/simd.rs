@@ -1,5 +1,7 @@
 //! Loops compiled for the vectors this processor has.
 
+use pulp::{Simd, WithSimd};
+
 /// Calls `task` compiled for the best instruction set found at run time.
 ///
 /// What is not inlined into `task` is compiled for the oldest processor of the platform, where a
@@ -27,4 +29,184 @@ pub fn simd<R>(task: impl FnMut() -> R) -> R {
 /// `#[inline(always)]`, so that run-time SIMD dispatch reaches the loops in it.
 pub fn inlined<F>(closure: F) -> F {
     closure
+}
+
+/// Vectors of a number type, for the loops that the compiler does not turn into vectors by itself:
+/// those that keep several sums.
+pub trait Vectors: Copy + 'static {
+    /// As many numbers as fit a register.
+    type Of<S: Simd>: Copy;
+
+    /// Their number.
+    fn lanes<S: Simd>() -> usize;
+    /// All lanes the same.
+    fn splat<S: Simd>(simd: S, x: Self) -> Self::Of<S>;
+    /// The first numbers of `from`; zeros where it is shorter than a vector.
+    fn load<S: Simd>(simd: S, from: &[Self]) -> Self::Of<S>;
+    /// Writes the lanes to the front of `to`, as many as there is room for.
+    fn store<S: Simd>(simd: S, to: &mut [Self], x: Self::Of<S>);
+    /// `a + b`.
+    fn plus<S: Simd>(simd: S, a: Self::Of<S>, b: Self::Of<S>) -> Self::Of<S>;
+    /// `a - b`.
+    fn minus<S: Simd>(simd: S, a: Self::Of<S>, b: Self::Of<S>) -> Self::Of<S>;
+    /// `a · b + c`.
+    fn fused<S: Simd>(simd: S, a: Self::Of<S>, b: Self::Of<S>, c: Self::Of<S>) -> Self::Of<S>;
+    /// The sum of all lanes.
+    fn total<S: Simd>(simd: S, x: Self::Of<S>) -> Self;
+}
+
+macro_rules! vectors {
+    ($number:ty, $of:ident, $lanes:ident, $splat:ident, $as_simd:ident, $load:ident,
+     $as_mut_simd:ident, $store:ident, $add:ident, $sub:ident, $mul_add:ident, $sum:ident) => {
+        impl Vectors for $number {
+            type Of<S: Simd> = S::$of;
+
+            #[inline(always)]
+            fn lanes<S: Simd>() -> usize {
+                S::$lanes
+            }
+
+            #[inline(always)]
+            fn splat<S: Simd>(simd: S, x: Self) -> S::$of {
+                simd.$splat(x)
+            }
+
+            #[inline(always)]
+            fn load<S: Simd>(simd: S, from: &[Self]) -> S::$of {
+                match from.get(..S::$lanes).map(S::$as_simd) {
+                    Some(([whole], _)) => *whole,
+                    _ => simd.$load(from),
+                }
+            }
+
+            #[inline(always)]
+            fn store<S: Simd>(simd: S, to: &mut [Self], x: S::$of) {
+                match to.get_mut(..S::$lanes).map(S::$as_mut_simd) {
+                    Some(([whole], _)) => *whole = x,
+                    _ => simd.$store(to, x),
+                }
+            }
+
+            #[inline(always)]
+            fn plus<S: Simd>(simd: S, a: S::$of, b: S::$of) -> S::$of {
+                simd.$add(a, b)
+            }
+
+            #[inline(always)]
+            fn minus<S: Simd>(simd: S, a: S::$of, b: S::$of) -> S::$of {
+                simd.$sub(a, b)
+            }
+
+            #[inline(always)]
+            fn fused<S: Simd>(simd: S, a: S::$of, b: S::$of, c: S::$of) -> S::$of {
+                simd.$mul_add(a, b, c)
+            }
+
+            #[inline(always)]
+            fn total<S: Simd>(simd: S, x: S::$of) -> Self {
+                simd.$sum(x)
+            }
+        }
+    };
+}
+
+vectors!(
+    f32,
+    f32s,
+    F32_LANES,
+    splat_f32s,
+    as_simd_f32s,
+    partial_load_f32s,
+    as_mut_simd_f32s,
+    partial_store_f32s,
+    add_f32s,
+    sub_f32s,
+    mul_add_e_f32s,
+    reduce_sum_f32s
+);
+vectors!(
+    f64,
+    f64s,
+    F64_LANES,
+    splat_f64s,
+    as_simd_f64s,
+    partial_load_f64s,
+    as_mut_simd_f64s,
+    partial_store_f64s,
+    add_f64s,
+    sub_f64s,
+    mul_add_e_f64s,
+    reduce_sum_f64s
+);
+
+/// Numbers summed in their own precision before they join an `f64`: few enough to lose nothing that
+/// matters.
+const RUN: usize = 1024;
+
+/// `Σ x`, for runs of a thousand in the numbers' own precision, beyond in `f64`.
+pub(crate) fn sum<T: crate::Real>(x: &[T]) -> f64 {
+    struct Sum<'a, T>(&'a [T]);
+
+    impl<T: crate::Real> WithSimd for Sum<'_, T> {
+        type Output = f64;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> f64 {
+            let lanes = T::lanes::<S>();
+            let mut total = 0.0;
+            for run in self.0.chunks(RUN) {
+                let mut sums = [T::splat(simd, T::zero()); 4];
+                for x in run.chunks(4 * lanes) {
+                    for (l, sum) in sums.iter_mut().enumerate() {
+                        let x = x.get(l * lanes..).unwrap_or(&[]);
+                        *sum = T::plus(simd, *sum, T::load(simd, x));
+                    }
+                }
+                total += total_of::<T, S>(simd, sums);
+            }
+            total
+        }
+    }
+
+    pulp::Arch::new().dispatch(Sum(x))
+}
+
+/// `Σ (x - a) · (y - b)` over two slices of one length, with the precision of [`sum`].
+pub(crate) fn sum_of_products<T: crate::Real>(x: &[T], a: T, y: &[T], b: T) -> f64 {
+    struct Products<'a, T>(&'a [T], T, &'a [T], T);
+
+    impl<T: crate::Real> WithSimd for Products<'_, T> {
+        type Output = f64;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> f64 {
+            let Self(x, a, y, b) = self;
+            let lanes = T::lanes::<S>();
+            let (wide_a, wide_b) = (T::splat(simd, a), T::splat(simd, b));
+            let mut total = 0.0;
+            for (x, y) in x.chunks(RUN).zip(y.chunks(RUN)) {
+                let mut sums = [T::splat(simd, T::zero()); 4];
+                let (xs, ys) = (x.chunks_exact(4 * lanes), y.chunks_exact(4 * lanes));
+                let rest = xs.remainder().iter().zip(ys.remainder());
+                for (x, y) in xs.zip(ys) {
+                    for (l, sum) in sums.iter_mut().enumerate() {
+                        let x = T::minus(simd, T::load(simd, &x[l * lanes..]), wide_a);
+                        let y = T::minus(simd, T::load(simd, &y[l * lanes..]), wide_b);
+                        *sum = T::fused(simd, x, y, *sum);
+                    }
+                }
+                let of_rest = rest.fold(T::zero(), |sum, (&x, &y)| sum + (x - a) * (y - b));
+                total += total_of::<T, S>(simd, sums) + of_rest.to_f64().unwrap_or(f64::NAN);
+            }
+            total
+        }
+    }
+
+    pulp::Arch::new().dispatch(Products(x, a, y, b))
+}
+
+#[inline(always)]
+fn total_of<T: crate::Real, S: Simd>(simd: S, [a, b, c, d]: [T::Of<S>; 4]) -> f64 {
+    let sum = T::plus(simd, T::plus(simd, a, b), T::plus(simd, c, d));
+    T::total(simd, sum).to_f64().unwrap_or(f64::NAN)
 }

@@ -4,13 +4,14 @@
 //! ([`Padded`]). Every tap of every output of a row then reads a contiguous run, and a few outputs
 //! are summed over all taps in registers.
 
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::Sizes;
-use crate::{Real, inlined, simd};
+use crate::Real;
 
-/// Outputs summed side by side.
-const LANES: usize = 16;
+/// Columns beyond the last that may be read: two of the widest vectors.
+const SLACK: usize = 32;
 
 /// Taps whose weight gradients are summed at once.
 const TAPS: usize = 9;
@@ -90,17 +91,35 @@ struct Tap {
     offset: usize,
 }
 
-/// `sums[l] = start + Σ weight[tap] · x[tap's run + l]`, one block of lanes.
-#[inline(always)]
-fn sum_taps<T: Real>(start: T, taps: &[Tap], weight: &[T], x: &[T]) -> [T; LANES] {
-    let mut sums = [start; LANES];
-    for tap in taps {
-        let (weight, x) = (weight[tap.index], &x[tap.offset..][..LANES]);
-        for l in 0..LANES {
-            sums[l] = weight.mul_add(x[l], sums[l]);
+/// One row of outputs: `to[j] = start + Σ weight[tap] · x[tap's run + j]`, whole vectors at a time;
+/// there is room for them in `to`, and as much to read.
+struct SumTaps<'a, T> {
+    start: T,
+    taps: &'a [Tap],
+    weight: &'a [T],
+    x: &'a [T],
+    to: &'a mut [T],
+}
+
+impl<T: Real> SumTaps<'_, T> {
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let lanes = T::lanes::<S>();
+        for first in (0..self.to.len()).step_by(2 * lanes) {
+            let mut sums = [T::splat(simd, self.start); 2];
+            for tap in self.taps {
+                let weight = T::splat(simd, self.weight[tap.index]);
+                let x = &self.x[tap.offset + first..][..2 * lanes];
+                sums[0] = T::fused(simd, weight, T::load(simd, x), sums[0]);
+                sums[1] = T::fused(simd, weight, T::load(simd, &x[lanes..]), sums[1]);
+            }
+            let to = &mut self.to[first..];
+            T::store(simd, to, sums[0]);
+            if to.len() > lanes {
+                T::store(simd, &mut to[lanes..], sums[1]);
+            }
         }
     }
-    sums
 }
 
 impl Sizes {
@@ -112,7 +131,7 @@ impl Sizes {
         };
         let before = config.padding as isize;
         // Whole lanes may be read beyond the last column.
-        let columns = reach(self.ow, self.kw).div_ceil(config.stride) + LANES;
+        let columns = reach(self.ow, self.kw).div_ceil(config.stride) + SLACK;
         Padded {
             from: (self.h, self.w),
             before: (before, before),
@@ -135,34 +154,53 @@ pub(super) fn forward<T: Real>(s: &Sizes, x: &[T], weight: &[T], bias: &[T]) -> 
     let mut y = vec![T::zero(); s.n * s.k * s.oh * s.ow];
     let padded = s.padded_input();
     let taps = s.taps(&padded);
-    let run = inlined(
-        #[inline(always)]
-        |laid_out: &mut Vec<T>, at: usize, y: &mut [T]| {
-            padded.lay_out(&x[at * plane..][..plane], laid_out);
-            let weight = &weight[at % s.k * s.kh * s.kw..][..s.kh * s.kw];
-            for (i, to) in y.chunks_exact_mut(s.ow).enumerate() {
-                let rows = &laid_out[padded.at(i * s.config.stride, 0)..];
-                for (nth, to) in to.chunks_mut(LANES).enumerate() {
-                    let mut sums = sum_taps(bias[at % s.k], &taps, weight, &rows[nth * LANES..]);
-                    for sum in &mut sums {
-                        *sum = s.config.activation.apply(*sum);
-                    }
-                    to.copy_from_slice(&sums[..to.len()]);
-                }
-            }
-        },
-    );
     let planes = y.par_chunks_mut(s.oh * s.ow).enumerate();
     planes.for_each_init(
         || vec![T::zero(); padded.len()],
         |laid_out, (at, y)| {
-            simd(
-                #[inline(always)]
-                || run(laid_out, at, y),
-            );
+            let x = &x[at * plane..][..plane];
+            let weight = &weight[at % s.k * s.kh * s.kw..][..s.kh * s.kw];
+            let bias = bias[at % s.k];
+            pulp::Arch::new().dispatch(ForwardPlane {
+                s,
+                padded,
+                taps: &taps,
+                x,
+                weight,
+                bias,
+                laid_out,
+                y,
+            });
         },
     );
     y
+}
+
+struct ForwardPlane<'a, T> {
+    s: &'a Sizes,
+    padded: Padded,
+    taps: &'a [Tap],
+    x: &'a [T],
+    weight: &'a [T],
+    bias: T,
+    laid_out: &'a mut [T],
+    y: &'a mut [T],
+}
+
+impl<T: Real> WithSimd for ForwardPlane<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { s, padded, taps, x, weight, bias: start, laid_out, y } = self;
+        let gate = s.config.activation.gate::<T>();
+        padded.lay_out(x, laid_out);
+        for (i, to) in y.chunks_exact_mut(s.ow).enumerate() {
+            let x = &laid_out[padded.at(i * s.config.stride, 0)..];
+            SumTaps { start, taps, weight, x, to }.run(simd);
+            to.iter_mut().for_each(|y| *y = gate.apply(*y));
+        }
+    }
 }
 
 pub(super) fn backward_input<T: Real>(s: &Sizes, weight: &[T], grad: &[T]) -> Vec<T> {
@@ -179,7 +217,7 @@ pub(super) fn backward_input<T: Real>(s: &Sizes, weight: &[T], grad: &[T]) -> Ve
         from: (s.oh, s.ow),
         before: (above as isize, left as isize),
         rows: above + runs(s.h),
-        columns: left + runs(s.w) + LANES,
+        columns: left + runs(s.w) + SLACK,
         stride: 1,
     };
     // Along one axis: the taps that serve inputs of this phase, and the outputs they stand back.
@@ -201,47 +239,75 @@ pub(super) fn backward_input<T: Real>(s: &Sizes, weight: &[T], grad: &[T]) -> Ve
     };
     let phases = (0..stride).flat_map(|row| (0..stride).map(move |column| (row, column)));
     let taps: Vec<Vec<Tap>> = phases.map(|(row, column)| taps_of(row, column)).collect();
-    let run = inlined(
-        #[inline(always)]
-        |(laid_out, line): &mut (Vec<T>, Vec<T>), at: usize, d_x: &mut [T]| {
-            padded.lay_out(&grad[at * out_plane..][..out_plane], laid_out);
-            let weight = &weight[at % s.k * s.kh * s.kw..][..s.kh * s.kw];
-            for (i, to) in d_x.chunks_exact_mut(s.w).enumerate() {
-                let row = i + padding;
-                for column_phase in 0..stride {
-                    let taps = &taps[row % stride * stride + column_phase];
-                    let rows = &laid_out[padded.at(row / stride, 0)..];
-                    for first in (0..runs(s.w)).step_by(LANES) {
-                        let sums = sum_taps(T::zero(), taps, weight, &rows[first..]);
-                        line[first..][..LANES].copy_from_slice(&sums);
-                    }
-                    // Run m holds column m·stride + phase - padding.
-                    let m = padding.saturating_sub(column_phase).div_ceil(stride);
-                    let column = m * stride + column_phase - padding;
-                    if column >= s.w {
-                        continue;
-                    }
-                    let (to, from) = (&mut to[column..], &line[m..]);
-                    if stride == 1 {
-                        to.copy_from_slice(&from[..to.len()]);
-                    } else {
-                        to.iter_mut().step_by(stride).zip(from).for_each(|(to, &x)| *to = x);
-                    }
-                }
-            }
-        },
-    );
-    let line_len = runs(s.w) + LANES;
     d_x.par_chunks_mut(s.h * s.w).enumerate().for_each_init(
-        || (vec![T::zero(); padded.len()], vec![T::zero(); line_len]),
-        |buffers, (at, d_x)| {
-            simd(
-                #[inline(always)]
-                || run(buffers, at, d_x),
-            );
+        || (vec![T::zero(); padded.len()], vec![T::zero(); runs(s.w)]),
+        |(laid_out, line), (at, d_x)| {
+            let grad = &grad[at * out_plane..][..out_plane];
+            let weight = &weight[at % s.k * s.kh * s.kw..][..s.kh * s.kw];
+            let taps = &taps;
+            pulp::Arch::new().dispatch(InputPlane {
+                s,
+                padded,
+                taps,
+                grad,
+                weight,
+                laid_out,
+                line,
+                d_x,
+            });
         },
     );
     d_x
+}
+
+struct InputPlane<'a, T> {
+    s: &'a Sizes,
+    padded: Padded,
+    /// By phase of row and column.
+    taps: &'a [Vec<Tap>],
+    grad: &'a [T],
+    weight: &'a [T],
+    laid_out: &'a mut [T],
+    /// One phase of a row.
+    line: &'a mut [T],
+    d_x: &'a mut [T],
+}
+
+impl<T: Real> WithSimd for InputPlane<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { s, padded, taps, grad, weight, laid_out, line, d_x } = self;
+        let (stride, padding, start) = (s.config.stride, s.config.padding, T::zero());
+        padded.lay_out(grad, laid_out);
+        for (i, row) in d_x.chunks_exact_mut(s.w).enumerate() {
+            let at = i + padding;
+            let x = &laid_out[padded.at(at / stride, 0)..];
+            for column_phase in 0..stride {
+                let taps = &taps[at % stride * stride + column_phase];
+                SumTaps { start, taps, weight, x, to: line }.run(simd);
+                // Run m holds column m·stride + phase - padding.
+                let m = padding.saturating_sub(column_phase).div_ceil(stride);
+                let column = m * stride + column_phase - padding;
+                let (Some(to), Some(from)) = (row.get_mut(column..), line.get(m..)) else {
+                    continue;
+                };
+                match stride {
+                    1 => to.copy_from_slice(&from[..to.len()]),
+                    2 => {
+                        let (pairs, rest) = to.as_chunks_mut::<2>();
+                        let count = pairs.len();
+                        pairs.iter_mut().zip(from).for_each(|(to, &x)| to[0] = x);
+                        if let (Some(to), Some(&x)) = (rest.first_mut(), from.get(count)) {
+                            *to = x;
+                        }
+                    }
+                    _ => to.iter_mut().step_by(stride).zip(from).for_each(|(to, &x)| *to = x),
+                }
+            }
+        }
+    }
 }
 
 pub(super) fn backward_weight<T: Real>(s: &Sizes, x: &[T], grad: &[T]) -> Vec<T> {
@@ -249,59 +315,65 @@ pub(super) fn backward_weight<T: Real>(s: &Sizes, x: &[T], grad: &[T]) -> Vec<T>
     let mut d_weight = vec![T::zero(); s.k * taps_len];
     let padded = s.padded_input();
     let taps = s.taps(&padded);
-    let run = inlined(
-        #[inline(always)]
-        |laid_out: &mut Vec<T>, channel: usize, d_weight: &mut [T]| {
-            for image in 0..s.n {
-                padded.lay_out(&x[(image * s.c + channel) * plane..][..plane], laid_out);
-                let grad = &grad[(image * s.k + channel) * out_plane..][..out_plane];
-                for (taps, d_weight) in taps.chunks(TAPS).zip(d_weight.chunks_mut(TAPS)) {
-                    let sums = tap_sums(s, &padded, taps, laid_out, grad);
-                    for (d, sums) in d_weight.iter_mut().zip(sums) {
-                        *d = *d + sums.into_iter().fold(T::zero(), |sum, x| sum + x);
-                    }
-                }
-            }
-        },
-    );
     d_weight.par_chunks_mut(taps_len).enumerate().for_each_init(
         || vec![T::zero(); padded.len()],
         |laid_out, (channel, d_weight)| {
-            simd(
-                #[inline(always)]
-                || run(laid_out, channel, d_weight),
-            );
+            for image in 0..s.n {
+                let x = &x[(image * s.c + channel) * plane..][..plane];
+                let grad = &grad[(image * s.k + channel) * out_plane..][..out_plane];
+                let taps = &taps;
+                pulp::Arch::new().dispatch(WeightPlane {
+                    s,
+                    padded,
+                    taps,
+                    x,
+                    grad,
+                    laid_out,
+                    d_weight,
+                });
+            }
         },
     );
     d_weight
 }
 
-/// For each of up to [`TAPS`] taps, `Σ grad · x` over a plane, by lanes.
-#[inline(always)]
-fn tap_sums<T: Real>(
-    s: &Sizes,
-    padded: &Padded,
-    taps: &[Tap],
-    laid_out: &[T],
-    grad: &[T],
-) -> [[T; LANES]; TAPS] {
-    let mut offsets = [0; TAPS];
-    offsets.iter_mut().zip(taps).for_each(|(to, tap)| *to = tap.offset);
-    let mut sums = [[T::zero(); LANES]; TAPS];
-    for (i, grad) in grad.chunks_exact(s.ow).enumerate() {
-        let rows = &laid_out[padded.at(i * s.config.stride, 0)..];
-        for (nth, grad) in grad.chunks(LANES).enumerate() {
-            // Beyond the row's end the gradient is zero.
-            let mut lanes = [T::zero(); LANES];
-            lanes[..grad.len()].copy_from_slice(grad);
-            // Taps there are not all of: the rest repeat the first run, unused.
-            for (sums, offset) in sums.iter_mut().zip(offsets) {
-                let x = &rows[offset + nth * LANES..][..LANES];
-                for l in 0..LANES {
-                    sums[l] = lanes[l].mul_add(x[l], sums[l]);
+struct WeightPlane<'a, T> {
+    s: &'a Sizes,
+    padded: Padded,
+    taps: &'a [Tap],
+    x: &'a [T],
+    grad: &'a [T],
+    laid_out: &'a mut [T],
+    d_weight: &'a mut [T],
+}
+
+impl<T: Real> WithSimd for WeightPlane<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { s, padded, taps, x, grad, laid_out, d_weight } = self;
+        let lanes = T::lanes::<S>();
+        padded.lay_out(x, laid_out);
+        for (taps, d_weight) in taps.chunks(TAPS).zip(d_weight.chunks_mut(TAPS)) {
+            // Where there are fewer taps, the rest repeat the first run, unused.
+            let mut offsets = [0; TAPS];
+            offsets.iter_mut().zip(taps).for_each(|(to, tap)| *to = tap.offset);
+            let mut sums = [T::splat(simd, T::zero()); TAPS];
+            for (i, grad) in grad.chunks_exact(s.ow).enumerate() {
+                let rows = &laid_out[padded.at(i * s.config.stride, 0)..];
+                for (nth, grad) in grad.chunks(lanes).enumerate() {
+                    // Beyond the row's end the gradient is zero.
+                    let grad = T::load(simd, grad);
+                    for (sum, offset) in sums.iter_mut().zip(offsets) {
+                        let x = T::load(simd, &rows[offset + nth * lanes..][..lanes]);
+                        *sum = T::fused(simd, grad, x, *sum);
+                    }
                 }
+            }
+            for (d, sum) in d_weight.iter_mut().zip(sums) {
+                *d = *d + T::total(simd, sum);
             }
         }
     }
-    sums
 }

@@ -133,6 +133,7 @@ pub(super) fn forward<T: Real>(s: &Sizes, x: &[T], weight: &[T], bias: &[T]) -> 
     let c = s.c / s.config.groups;
     let mut y = vec![T::zero(); s.n * s.k * plane];
     let shared = Shared::new(&mut y);
+    let gate = s.config.activation.gate::<T>();
     let run = inlined(
         #[inline(always)]
         |unfolded: &mut Vec<T>, tile: Tile| {
@@ -156,7 +157,7 @@ pub(super) fn forward<T: Real>(s: &Sizes, x: &[T], weight: &[T], bias: &[T]) -> 
                     #[allow(unsafe_code, reason = "tiles of one output are written side by side")]
                     let to = unsafe { shared.slice(at, width) };
                     for (to, &from) in to.iter_mut().zip(from) {
-                        *to = s.config.activation.apply(from + bias[channel]);
+                        *to = gate.apply(from + bias[channel]);
                     }
                 }
             }

@@ -5,6 +5,7 @@ use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType
 use rayon::prelude::*;
 
 use super::{Activation, Sizes, backward_input, backward_weight, forward};
+use crate::simd::sum;
 use crate::{Elements, Real, inlined, simd, view};
 
 pub(super) struct ConvOp {
@@ -61,12 +62,13 @@ impl ConvOp {
 fn masked_by<T: Real>(activation: Activation, y: &[T], grad: &[T]) -> Vec<T> {
     const CHUNK: usize = 1 << 14;
     let mut masked = vec![T::zero(); grad.len()];
+    let gate = activation.gate::<T>();
     let inputs = grad.par_chunks(CHUNK).zip(y.par_chunks(CHUNK));
     let run = inlined(
         #[inline(always)]
         |to: &mut [T], grad: &[T], y: &[T]| {
             for ((to, &g), &y) in to.iter_mut().zip(grad).zip(y) {
-                *to = if activation.passes(y) { g } else { T::zero() };
+                *to = gate.held(g, y);
             }
         },
     );
@@ -82,10 +84,8 @@ fn masked_by<T: Real>(activation: Activation, y: &[T], grad: &[T]) -> Vec<T> {
 /// The sum over each channel of `[n, channels, plane]`, image after image.
 pub(super) fn channel_sums<T: Real>(grad: &[T], channels: usize, plane: usize) -> Vec<T> {
     let of_channel = |k: usize| {
-        grad.chunks_exact(channels * plane).fold(T::zero(), |sum, image| {
-            let plane = &image[k * plane..][..plane];
-            sum + plane.iter().fold(T::zero(), |sum, &g| sum + g)
-        })
+        let planes = grad.chunks_exact(channels * plane).map(|image| &image[k * plane..][..plane]);
+        T::of(planes.map(sum).sum())
     };
     (0..channels).into_par_iter().map(of_channel).collect()
 }

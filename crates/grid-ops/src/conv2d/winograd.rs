@@ -414,12 +414,12 @@ impl<T> Default for Scratch<T> {
 pub(super) fn forward<T: Real>(s: &Sizes, x: &[T], weight: &[T], bias: &[T]) -> Vec<T> {
     let at = |k: usize, c: usize, tap: usize| (k * s.c + c) * 9 + tap;
     let kernels = transform_kernels(weight, s.k, s.c, at);
-    let activation = s.config.activation;
+    let gate = s.config.activation.gate::<T>();
     Plan::forward(s).run(
         x,
         &kernels,
         #[inline(always)]
-        |channel, y| activation.apply(y + bias[channel]),
+        |channel, y| gate.apply(y + bias[channel]),
     )
 }
 
