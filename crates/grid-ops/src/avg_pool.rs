@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::error::checked_grid;
 use crate::linear_map::{self, LinearMap};
-use crate::{Pool, Real, Result, composed};
+use crate::{Pool, Real, Result, composed, inlined, simd};
 
 /// The mean of every window of `x` over the cells that lie within it; padding is not counted
 /// (PyTorch's `count_include_pad=False`).
@@ -77,18 +77,33 @@ impl LinearMap for AvgPool {
         let (h, w) = self.from;
         let plane = self.rows.len() * self.columns.len();
         let mut y = vec![T::zero(); x.len() / (h * w) * plane];
-        y.par_chunks_mut(plane).zip(x.par_chunks(h * w)).for_each(|(y, x)| {
-            let windows = self.rows.iter().flat_map(|i| self.columns.iter().map(move |j| (i, j)));
-            for (y, (rows, columns)) in y.iter_mut().zip(windows) {
-                // In double precision: a whole grid may be one window.
-                let of_row = |i: usize| {
-                    let cells = &x[i * w..][columns.clone()];
-                    cells.iter().map(|x| x.to_f64().unwrap_or(f64::NAN)).sum::<f64>()
-                };
-                let sum: f64 = rows.clone().map(of_row).sum();
-                *y = T::of(sum / (rows.len() * columns.len()) as f64);
-            }
-        });
+        let run = inlined(
+            #[inline(always)]
+            |line: &mut [f64], x: &[T], y: &mut [T]| {
+                for (rows, y) in self.rows.iter().zip(y.chunks_exact_mut(self.columns.len())) {
+                    // In double precision: a whole grid may be one window.
+                    line.fill(0.0);
+                    for x in x[rows.start * w..rows.end * w].chunks_exact(w) {
+                        for (sum, &x) in line.iter_mut().zip(x) {
+                            *sum += x.to_f64().unwrap_or(f64::NAN);
+                        }
+                    }
+                    for (y, columns) in y.iter_mut().zip(&self.columns) {
+                        let sum: f64 = line[columns.clone()].iter().sum();
+                        *y = T::of(sum / (rows.len() * columns.len()) as f64);
+                    }
+                }
+            },
+        );
+        y.par_chunks_mut(plane).zip(x.par_chunks(h * w)).for_each_init(
+            || vec![0.0; w],
+            |line, (y, x)| {
+                simd(
+                    #[inline(always)]
+                    || run(line, x, y),
+                );
+            },
+        );
         y
     }
 

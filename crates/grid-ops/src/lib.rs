@@ -30,10 +30,12 @@ mod cross_entropy;
 mod error;
 mod linear_map;
 mod nearest;
+mod padded;
 mod pool;
 mod real;
 mod resize;
 mod simd;
+mod strided;
 
 pub use avg_pool::{avg_pool2d, global_avg_pool};
 pub use batch_norm::{BatchNorm, batch_norm, batch_norm_frozen};

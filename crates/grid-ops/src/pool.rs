@@ -8,7 +8,8 @@ use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, WithDType
 use rayon::prelude::*;
 
 use crate::error::checked_grid;
-use crate::{Error, Real, Result, composed, view};
+use crate::padded::Padded;
+use crate::{Elements, Error, Real, Result, composed, inlined, simd, view};
 
 /// How an output size that is not whole is rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -112,23 +113,55 @@ impl MaxPool {
         let planes = x.len() / (h * w);
         let mut y = vec![T::zero(); planes * oh * ow];
         let mut winners = vec![0u32; y.len()];
-        let outputs = y.par_chunks_mut(oh * ow).zip(winners.par_chunks_mut(oh * ow));
-        outputs.zip(x.par_chunks(h * w)).for_each(|((y, winners), x)| {
-            for (at, (y, winner)) in y.iter_mut().zip(winners).enumerate() {
-                let mut best = None;
-                for i in self.pool.window(at / ow, h) {
-                    for j in self.pool.window(at % ow, w) {
-                        let value = x[i * w + j];
-                        if best.is_none_or(|(top, _)| value > top || value.is_nan()) {
-                            best = Some((value, i * w + j));
+        let Pool { kernel, stride, padding, .. } = self.pool;
+        let padded = Padded {
+            from: (h, w),
+            before: (padding as isize, padding as isize),
+            rows: (oh - 1) * stride + kernel,
+            columns: ow + kernel.div_ceil(stride),
+            stride,
+        };
+        let first_columns: Vec<u32> =
+            (0..ow).map(|j| self.pool.window(j, w).start as u32).collect();
+        let run = inlined(
+            #[inline(always)]
+            |laid_out: &mut [T], x: &[T], y: &mut [T], winners: &mut [u32]| {
+                padded.lay_out(x, laid_out);
+                let rows = y.chunks_exact_mut(ow).zip(winners.chunks_exact_mut(ow));
+                for (i, (best, winners)) in rows.enumerate() {
+                    // Where all are -∞, the first wins; padding never does.
+                    let window = self.pool.window(i, h);
+                    best.fill(T::neg_infinity());
+                    for (winner, &column) in winners.iter_mut().zip(&first_columns) {
+                        *winner = (window.start * w) as u32 + column;
+                    }
+                    for row in window {
+                        for q in 0..kernel {
+                            let run = &laid_out[padded.at(row + padding, q)..][..ow];
+                            // Wraps where a column of padding is meant, which never wins.
+                            let mut index = ((row * w + q) as u32).wrapping_sub(padding as u32);
+                            let outputs = best.iter_mut().zip(winners.iter_mut());
+                            for ((best, winner), &value) in outputs.zip(run) {
+                                let better = (value > *best) | value.is_nan();
+                                *best = if better { value } else { *best };
+                                *winner = if better { index } else { *winner };
+                                index = index.wrapping_add(stride as u32);
+                            }
                         }
                     }
                 }
-                // Every window holds an input: padding is at most half the kernel.
-                let (value, index) = best.unwrap_or((T::neg_infinity(), 0));
-                (*y, *winner) = (value, index as u32);
-            }
-        });
+            },
+        );
+        let outputs = y.par_chunks_mut(oh * ow).zip(winners.par_chunks_mut(oh * ow));
+        outputs.zip(x.par_chunks(h * w)).for_each_init(
+            || vec![T::neg_infinity(); padded.len()],
+            |laid_out, ((y, winners), x)| {
+                simd(
+                    #[inline(always)]
+                    || run(laid_out, x, y, winners),
+                );
+            },
+        );
         // The same instance runs forward once only.
         let _ = self.winners.set(winners);
         y
@@ -141,7 +174,9 @@ impl MaxPool {
     ) -> candle_core::Result<Option<Tensor>> {
         let Some(winners) = self.winners.get() else { bail!("max-pool: backward before forward") };
         let ((h, w), (oh, ow)) = (self.from, self.to);
-        let grad = grad.flatten_all()?.to_vec1::<T>()?;
+        let grad = grad.contiguous()?;
+        let grad = Elements::of(&grad);
+        let grad = grad.slice::<T>()?;
         let mut d_x = vec![T::zero(); x.elem_count()];
         let outputs = grad.par_chunks(oh * ow).zip(winners.par_chunks(oh * ow));
         d_x.par_chunks_mut(h * w).zip(outputs).for_each(|(d_x, (grad, winners))| {

@@ -9,80 +9,14 @@ use rayon::prelude::*;
 
 use super::Sizes;
 use crate::Real;
+use crate::padded::Padded;
+use crate::strided::scatter;
 
 /// Columns beyond the last that may be read: two of the widest vectors.
 const SLACK: usize = 32;
 
 /// Taps whose weight gradients are summed at once.
 const TAPS: usize = 9;
-
-/// How the rows of a plane are laid out.
-#[derive(Clone, Copy)]
-struct Padded {
-    /// Rows and columns of the plane, rows and columns before it (cropped if negative).
-    from: (usize, usize),
-    before: (isize, isize),
-    /// Rows of the layout, columns of each phase.
-    rows: usize,
-    columns: usize,
-    /// Columns `phase, phase + stride, …` lie side by side.
-    stride: usize,
-}
-
-impl Padded {
-    /// Elements of the layout.
-    fn len(&self) -> usize {
-        self.rows * self.stride * self.columns
-    }
-
-    /// Where the run of row `row` begins whose first column is `column`.
-    #[inline(always)]
-    fn at(&self, row: usize, column: usize) -> usize {
-        (row * self.stride + column % self.stride) * self.columns + column / self.stride
-    }
-
-    /// Lays `plane` out; `to` holds zeros wherever no plane of this size writes.
-    #[inline(always)]
-    fn lay_out<T: Real>(&self, plane: &[T], to: &mut [T]) {
-        let (h, w) = self.from;
-        let (above, left) = self.before;
-        for row in 0..self.rows {
-            let source = row as isize - above;
-            if !(0..h as isize).contains(&source) {
-                continue;
-            }
-            let from = &plane[source as usize * w..][..w];
-            for phase in 0..self.stride {
-                let to = &mut to[(row * self.stride + phase) * self.columns..][..self.columns];
-                // Column m of the phase is column m·stride + phase - left of the plane.
-                let shift = phase as isize - left;
-                let first = (-shift).max(0).unsigned_abs().div_ceil(self.stride);
-                let start = (first * self.stride).cast_signed() + shift;
-                let (Some(to), Some(from)) = (to.get_mut(first..), from.get(start as usize..))
-                else {
-                    continue;
-                };
-                match self.stride {
-                    1 => {
-                        let len = to.len().min(from.len());
-                        to[..len].copy_from_slice(&from[..len]);
-                    }
-                    2 => {
-                        let (pairs, rest) = from.as_chunks::<2>();
-                        let len = to.len().min(pairs.len());
-                        to[..len].iter_mut().zip(pairs).for_each(|(to, pair)| *to = pair[0]);
-                        if let (Some(to), Some(&x)) = (to.get_mut(pairs.len()), rest.first()) {
-                            *to = x;
-                        }
-                    }
-                    stride => {
-                        to.iter_mut().zip(from.iter().step_by(stride)).for_each(|(to, &x)| *to = x);
-                    }
-                }
-            }
-        }
-    }
-}
 
 /// One tap: its index in the kernel, and where its run begins, from the output's row.
 #[derive(Clone, Copy)]
@@ -293,18 +227,13 @@ impl<T: Real> WithSimd for InputPlane<'_, T> {
                 let (Some(to), Some(from)) = (row.get_mut(column..), line.get(m..)) else {
                     continue;
                 };
-                match stride {
-                    1 => to.copy_from_slice(&from[..to.len()]),
-                    2 => {
-                        let (pairs, rest) = to.as_chunks_mut::<2>();
-                        let count = pairs.len();
-                        pairs.iter_mut().zip(from).for_each(|(to, &x)| to[0] = x);
-                        if let (Some(to), Some(&x)) = (rest.first_mut(), from.get(count)) {
-                            *to = x;
-                        }
-                    }
-                    _ => to.iter_mut().step_by(stride).zip(from).for_each(|(to, &x)| *to = x),
-                }
+                scatter(
+                    to,
+                    from,
+                    stride,
+                    #[inline(always)]
+                    |_, x| x,
+                );
             }
         }
     }

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::Sizes;
 use super::shared::Shared;
+use crate::strided::{gather, scatter};
 use crate::{MatMut, MatRef, Real, inlined, matmul, simd};
 
 /// Outputs a tile aims at: large enough for the product, small enough for the cache.
@@ -75,12 +76,7 @@ impl Sizes {
                         to[columns.end..].fill(T::zero());
                         let first = self.input_column(columns.start, q);
                         let to = &mut to[columns.clone()];
-                        if self.config.stride == 1 {
-                            to.copy_from_slice(&from[first..first + to.len()]);
-                        } else {
-                            let taken = from[first..].iter().step_by(self.config.stride);
-                            to.iter_mut().zip(taken).for_each(|(to, &x)| *to = x);
-                        }
+                        gather(to, &from[first..], self.config.stride);
                     }
                 }
             }
@@ -106,12 +102,13 @@ impl Sizes {
                         let to = &mut plane[self.input_row(row, p) * self.w..][..self.w];
                         let to = &mut to[self.input_column(columns.start, q)..];
                         let from = &from[columns.clone()];
-                        if self.config.stride == 1 {
-                            to.iter_mut().zip(from).for_each(|(to, &x)| *to = *to + x);
-                        } else {
-                            let to = to.iter_mut().step_by(self.config.stride);
-                            to.zip(from).for_each(|(to, &x)| *to = *to + x);
-                        }
+                        scatter(
+                            to,
+                            from,
+                            self.config.stride,
+                            #[inline(always)]
+                            |sum, x| sum + x,
+                        );
                     }
                 }
             }
@@ -136,10 +133,10 @@ pub(super) fn forward<T: Real>(s: &Sizes, x: &[T], weight: &[T], bias: &[T]) -> 
     let gate = s.config.activation.gate::<T>();
     let run = inlined(
         #[inline(always)]
-        |unfolded: &mut Vec<T>, tile: Tile| {
+        |(unfolded, product): &mut (Vec<T>, Vec<T>), tile: Tile| {
             let image = &x[tile.image * s.c * s.h * s.w..][..s.c * s.h * s.w];
             let (width, start) = (tile.rows * s.ow, tile.row * s.ow);
-            let mut product = vec![T::zero(); k * width];
+            product.resize(k * width, T::zero());
             for group in 0..s.config.groups {
                 let right = if s.is_pointwise() {
                     MatRef::new(&image[group * c * plane + start..], c, width, plane, 1)
@@ -149,8 +146,8 @@ pub(super) fn forward<T: Real>(s: &Sizes, x: &[T], weight: &[T], bias: &[T]) -> 
                     MatRef::new(unfolded, taps, width, width, 1)
                 };
                 let left = MatRef::new(&weight[group * k * taps..], k, taps, taps, 1);
-                matmul(MatMut::new(&mut product, k, width, width, 1), T::zero(), left, right);
-                for (channel, from) in product.chunks_exact(width).enumerate() {
+                matmul(MatMut::new(product, k, width, width, 1), T::zero(), left, right);
+                for (channel, from) in product[..k * width].chunks_exact(width).enumerate() {
                     let channel = group * k + channel;
                     let at = (tile.image * s.k + channel) * plane + start;
                     // SAFETY: tiles are disjoint blocks of rows, and each is run once.
@@ -163,7 +160,7 @@ pub(super) fn forward<T: Real>(s: &Sizes, x: &[T], weight: &[T], bias: &[T]) -> 
             }
         },
     );
-    s.tiles().into_par_iter().for_each_init(Vec::new, |unfolded, tile| {
+    s.tiles().into_par_iter().for_each_init(Default::default, |unfolded, tile| {
         simd(
             #[inline(always)]
             || run(unfolded, tile),

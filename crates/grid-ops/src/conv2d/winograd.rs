@@ -20,6 +20,7 @@ use rayon::prelude::*;
 
 use super::Sizes;
 use super::shared::Shared;
+use crate::strided::gather;
 use crate::{MatMut, MatRef, Real, inlined, matmul, simd};
 
 /// Outputs of a tile along each axis, inputs that they see, and inputs squared.
@@ -195,13 +196,7 @@ impl Plan {
         if begin == end {
             return;
         }
-        let from = &row[(first + (begin * d) as isize) as usize..];
-        let to = &mut to[begin..end];
-        if d == 1 {
-            to.copy_from_slice(&from[..to.len()]);
-        } else {
-            to.iter_mut().zip(from.iter().step_by(d)).for_each(|(to, &x)| *to = x);
-        }
+        gather(&mut to[begin..end], &row[(first + (begin * d) as isize) as usize..], d);
     }
 
     /// `A e Aᵀ` of every tile of `lines` for one channel of the outputs' gradient: `[36, width]`.
