@@ -111,15 +111,30 @@ impl LinearMap for AvgPool {
         let (h, w) = self.from;
         let plane = self.rows.len() * self.columns.len();
         let mut d_x = vec![T::zero(); grad.len() / plane * h * w];
-        d_x.par_chunks_mut(h * w).zip(grad.par_chunks(plane)).for_each(|(d_x, grad)| {
-            let windows = self.rows.iter().flat_map(|i| self.columns.iter().map(move |j| (i, j)));
-            for (&g, (rows, columns)) in grad.iter().zip(windows) {
-                let share = g / T::of((rows.len() * columns.len()) as f64);
-                for i in rows.clone() {
-                    d_x[i * w..][columns.clone()].iter_mut().for_each(|d| *d = *d + share);
+        let run = inlined(
+            #[inline(always)]
+            |line: &mut [T], grad: &[T], d_x: &mut [T]| {
+                for (rows, grad) in self.rows.iter().zip(grad.chunks_exact(self.columns.len())) {
+                    line.fill(T::zero());
+                    for (&g, columns) in grad.iter().zip(&self.columns) {
+                        let share = g / T::of((rows.len() * columns.len()) as f64);
+                        line[columns.clone()].iter_mut().for_each(|d| *d = *d + share);
+                    }
+                    for d_x in d_x[rows.start * w..rows.end * w].chunks_exact_mut(w) {
+                        d_x.iter_mut().zip(line.iter()).for_each(|(d, &share)| *d = *d + share);
+                    }
                 }
-            }
-        });
+            },
+        );
+        d_x.par_chunks_mut(h * w).zip(grad.par_chunks(plane)).for_each_init(
+            || vec![T::zero(); w],
+            |line, (d_x, grad)| {
+                simd(
+                    #[inline(always)]
+                    || run(line, grad, d_x),
+                );
+            },
+        );
         d_x
     }
 }

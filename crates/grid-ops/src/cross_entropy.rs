@@ -16,6 +16,9 @@ pub const IGNORE: u8 = 255;
 /// Output rows that one task works through; part of the result's bits.
 const ROWS: usize = 64;
 
+/// Classes up to which vectors along a row of pixels are faster than vectors over the classes.
+const FEW_CLASSES: usize = 64;
+
 /// The mean cross-entropy of `logits` against `labels` over the counted pixels.
 ///
 /// # Shapes
@@ -190,6 +193,104 @@ impl Loss {
     /// Loss and gradient of one block of rows of one image.
     #[inline(always)]
     fn block<T: Real>(&self, logits: &[T], image: usize, block: usize) -> (f64, Vec<T>) {
+        if self.classes <= FEW_CLASSES {
+            self.block_by_rows(logits, image, block)
+        } else {
+            self.block_by_pixels(logits, image, block)
+        }
+    }
+
+    /// [`Self::block`] with vectors along the rows: every class's row of logits is blended, and all
+    /// steps of the softmax are loops over it.
+    #[inline(always)]
+    fn block_by_rows<T: Real>(&self, logits: &[T], image: usize, block: usize) -> (f64, Vec<T>) {
+        let (k, (h, w), (height, width)) = (self.classes, self.from, self.truth.size);
+        let rows = blends::<T>(h, height, Corners::Centers);
+        let columns = blends::<T>(w, width, Corners::Centers);
+        let logits = &logits[image * k * h * w..][..k * h * w];
+        let mut gradient = vec![T::zero(); if self.tracked { k * h * w } else { 0 }];
+        let mut line = vec![T::zero(); w];
+        let mut z = vec![T::zero(); k * width];
+        let [mut top, mut sum, mut scale] = [(); 3].map(|()| vec![T::zero(); width]);
+        let mut of_label = vec![T::zero(); width];
+        let mut loss = 0.0;
+        for (i, &row) in rows.iter().enumerate().skip(block * ROWS).take(ROWS) {
+            let labels = &self.truth.labels[(image * height + i) * width..][..width];
+            top.fill(T::neg_infinity());
+            for (plane, z) in logits.chunks_exact(h * w).zip(z.chunks_exact_mut(width)) {
+                let (above, below) = (&plane[row.first * w..][..w], &plane[row.second * w..][..w]);
+                for ((to, &a), &b) in line.iter_mut().zip(above).zip(below) {
+                    *to = a + row.share * (b - a);
+                }
+                if w == width {
+                    z.copy_from_slice(&line);
+                } else {
+                    for (to, column) in z.iter_mut().zip(&columns) {
+                        let (a, b) = (line[column.first], line[column.second]);
+                        *to = a + column.share * (b - a);
+                    }
+                }
+                for (top, &z) in top.iter_mut().zip(z.iter()) {
+                    *top = if z > *top { z } else { *top };
+                }
+            }
+            for (j, (&label, of_label)) in labels.iter().zip(&mut of_label).enumerate() {
+                if label != IGNORE {
+                    *of_label = z[usize::from(label) * width + j] - top[j];
+                }
+            }
+            sum.fill(T::zero());
+            for z in z.chunks_exact_mut(width) {
+                for ((z, sum), &top) in z.iter_mut().zip(&mut sum).zip(&top) {
+                    *z = (*z - top).exp_inline();
+                    *sum = *sum + *z;
+                }
+            }
+            for (j, &label) in labels.iter().enumerate() {
+                scale[j] = T::zero();
+                if label != IGNORE {
+                    let weight = self.truth.weights[usize::from(label)] / self.truth.total;
+                    loss += weight * (sum[j].ln() - of_label[j]).to_f64().unwrap_or(f64::NAN);
+                    scale[j] = T::of(weight) / sum[j];
+                }
+            }
+            if !self.tracked {
+                continue;
+            }
+            for z in z.chunks_exact_mut(width) {
+                for (z, &scale) in z.iter_mut().zip(&scale) {
+                    // Whatever an ignored pixel's logits are, even NaN.
+                    *z = if scale == T::zero() { T::zero() } else { *z * scale };
+                }
+            }
+            for (j, &label) in labels.iter().enumerate().filter(|(_, label)| **label != IGNORE) {
+                let at = usize::from(label) * width + j;
+                z[at] = z[at] - T::of(self.truth.weights[usize::from(label)] / self.truth.total);
+            }
+            for (gradient, d) in gradient.chunks_exact_mut(h * w).zip(z.chunks_exact(width)) {
+                if w == width {
+                    line.copy_from_slice(d);
+                } else {
+                    line.fill(T::zero());
+                    for (&g, column) in d.iter().zip(&columns) {
+                        let second = column.share * g;
+                        line[column.first] = line[column.first] + (g - second);
+                        line[column.second] = line[column.second] + second;
+                    }
+                }
+                for (row, share) in [(row.first, T::one() - row.share), (row.second, row.share)] {
+                    for (to, &d) in gradient[row * w..][..w].iter_mut().zip(&line) {
+                        *to = share.mul_add(d, *to);
+                    }
+                }
+            }
+        }
+        (loss, gradient)
+    }
+
+    /// [`Self::block`] with vectors over the classes, pixel by pixel.
+    #[inline(always)]
+    fn block_by_pixels<T: Real>(&self, logits: &[T], image: usize, block: usize) -> (f64, Vec<T>) {
         let (k, (h, w), (height, width)) = (self.classes, self.from, self.truth.size);
         let rows = blends::<T>(h, height, Corners::Centers);
         let columns = blends::<T>(w, width, Corners::Centers);

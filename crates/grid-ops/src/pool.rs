@@ -142,9 +142,13 @@ impl MaxPool {
                             let mut index = ((row * w + q) as u32).wrapping_sub(padding as u32);
                             let outputs = best.iter_mut().zip(winners.iter_mut());
                             for ((best, winner), &value) in outputs.zip(run) {
-                                let better = (value > *best) | value.is_nan();
-                                *best = if better { value } else { *best };
-                                *winner = if better { index } else { *winner };
+                                // Both are read and written whatever comes: no branch.
+                                let (top, place) = (*best, *winner);
+                                let larger = if value > top { value } else { top };
+                                let better = u32::from(value > top) | u32::from(value.is_nan());
+                                let mask = better.wrapping_neg();
+                                *best = if value.is_nan() { value } else { larger };
+                                *winner = (index & mask) | (place & !mask);
                                 index = index.wrapping_add(stride as u32);
                             }
                         }
