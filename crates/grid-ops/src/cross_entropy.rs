@@ -1,14 +1,14 @@
-//! Masked cross-entropy and class maps, at the labels' resolution from lower-resolution logits.
+//! Masked cross-entropy, at the labels' resolution from lower-resolution logits.
 
 use std::sync::OnceLock;
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Shape, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, WithDType, bail};
 use rayon::prelude::*;
 
-use crate::error::{checked_dtype, checked_grid};
+use crate::error::checked_grid;
 use crate::resize::{Blend, Corners, blends};
-use crate::{Error, Real, Result, composed, inlined, simd, view};
+use crate::{Error, Real, Result, composed, simd, view};
 
 /// The label of pixels that are not counted.
 pub const IGNORE: u8 = 255;
@@ -158,16 +158,16 @@ struct Loss {
 }
 
 /// Interpolates one image's logits `[k, h', w']` row by row, classes innermost.
-struct Rows<'a, T> {
-    logits: &'a [T],
-    classes: usize,
-    from: (usize, usize),
+pub(crate) struct Rows<'a, T> {
+    pub(crate) logits: &'a [T],
+    pub(crate) classes: usize,
+    pub(crate) from: (usize, usize),
 }
 
 impl<T: Real> Rows<'_, T> {
     /// The logits between two rows, `[w', k]`.
     #[inline(always)]
-    fn read(&self, row: Blend<T>, line: &mut [T]) {
+    pub(crate) fn read(&self, row: Blend<T>, line: &mut [T]) {
         let (h, w) = self.from;
         for class in 0..self.classes {
             let plane = &self.logits[class * h * w..][..h * w];
@@ -180,7 +180,7 @@ impl<T: Real> Rows<'_, T> {
 
     /// The logits between two columns of a line, `[k]`.
     #[inline(always)]
-    fn blend(&self, line: &[T], column: Blend<T>, to: &mut [T]) {
+    pub(crate) fn blend(&self, line: &[T], column: Blend<T>, to: &mut [T]) {
         let k = self.classes;
         let (a, b) = (&line[column.first * k..][..k], &line[column.second * k..][..k]);
         for ((to, &a), &b) in to.iter_mut().zip(a).zip(b) {
@@ -189,10 +189,26 @@ impl<T: Real> Rows<'_, T> {
     }
 }
 
+/// Loss and gradient of one block of rows.
+struct Block<T> {
+    loss: f64,
+    /// The first row of logits that it touches.
+    start: usize,
+    /// `[k, rows, w']`.
+    gradient: Vec<T>,
+}
+
+/// The first row of logits that a block of output rows touches, and how many.
+fn touched<T: Real>(rows: &[Blend<T>], block: usize) -> (usize, usize) {
+    let rows = &rows[block * ROWS..((block + 1) * ROWS).min(rows.len())];
+    let start = rows.first().map_or(0, |row| row.first);
+    (start, rows.last().map_or(0, |row| row.second + 1 - start))
+}
+
 impl Loss {
     /// Loss and gradient of one block of rows of one image.
     #[inline(always)]
-    fn block<T: Real>(&self, logits: &[T], image: usize, block: usize) -> (f64, Vec<T>) {
+    fn block<T: Real>(&self, logits: &[T], image: usize, block: usize) -> Block<T> {
         if self.classes <= FEW_CLASSES {
             self.block_by_rows(logits, image, block)
         } else {
@@ -203,12 +219,13 @@ impl Loss {
     /// [`Self::block`] with vectors along the rows: every class's row of logits is blended, and all
     /// steps of the softmax are loops over it.
     #[inline(always)]
-    fn block_by_rows<T: Real>(&self, logits: &[T], image: usize, block: usize) -> (f64, Vec<T>) {
+    fn block_by_rows<T: Real>(&self, logits: &[T], image: usize, block: usize) -> Block<T> {
         let (k, (h, w), (height, width)) = (self.classes, self.from, self.truth.size);
         let rows = blends::<T>(h, height, Corners::Centers);
         let columns = blends::<T>(w, width, Corners::Centers);
         let logits = &logits[image * k * h * w..][..k * h * w];
-        let mut gradient = vec![T::zero(); if self.tracked { k * h * w } else { 0 }];
+        let (start, count) = touched(&rows, block);
+        let mut gradient = vec![T::zero(); if self.tracked { k * count * w } else { 0 }];
         let mut line = vec![T::zero(); w];
         let mut z = vec![T::zero(); k * width];
         let [mut top, mut sum, mut scale] = [(); 3].map(|()| vec![T::zero(); width]);
@@ -267,7 +284,7 @@ impl Loss {
                 let at = usize::from(label) * width + j;
                 z[at] = z[at] - T::of(self.truth.weights[usize::from(label)] / self.truth.total);
             }
-            for (gradient, d) in gradient.chunks_exact_mut(h * w).zip(z.chunks_exact(width)) {
+            for (gradient, d) in gradient.chunks_exact_mut(count * w).zip(z.chunks_exact(width)) {
                 if w == width {
                     line.copy_from_slice(d);
                 } else {
@@ -279,24 +296,25 @@ impl Loss {
                     }
                 }
                 for (row, share) in [(row.first, T::one() - row.share), (row.second, row.share)] {
-                    for (to, &d) in gradient[row * w..][..w].iter_mut().zip(&line) {
+                    for (to, &d) in gradient[(row - start) * w..][..w].iter_mut().zip(&line) {
                         *to = share.mul_add(d, *to);
                     }
                 }
             }
         }
-        (loss, gradient)
+        Block { loss, start, gradient }
     }
 
     /// [`Self::block`] with vectors over the classes, pixel by pixel.
     #[inline(always)]
-    fn block_by_pixels<T: Real>(&self, logits: &[T], image: usize, block: usize) -> (f64, Vec<T>) {
+    fn block_by_pixels<T: Real>(&self, logits: &[T], image: usize, block: usize) -> Block<T> {
         let (k, (h, w), (height, width)) = (self.classes, self.from, self.truth.size);
         let rows = blends::<T>(h, height, Corners::Centers);
         let columns = blends::<T>(w, width, Corners::Centers);
         let source =
             Rows { logits: &logits[image * k * h * w..][..k * h * w], classes: k, from: self.from };
-        let mut gradient = vec![T::zero(); if self.tracked { k * h * w } else { 0 }];
+        let (start, count) = touched(&rows, block);
+        let mut gradient = vec![T::zero(); if self.tracked { k * count * w } else { 0 }];
         let (mut line, mut d_line) = (vec![T::zero(); w * k], vec![T::zero(); w * k]);
         let mut z = vec![T::zero(); k];
         let mut loss = 0.0;
@@ -339,14 +357,14 @@ impl Loss {
             }
             for (row, share) in [(row.first, T::one() - row.share), (row.second, row.share)] {
                 for class in 0..k {
-                    let to = &mut gradient[class * h * w + row * w..][..w];
+                    let to = &mut gradient[(class * count + row - start) * w..][..w];
                     for (j, to) in to.iter_mut().enumerate() {
                         *to = share.mul_add(d_line[j * k + class], *to);
                     }
                 }
             }
         }
-        (loss, gradient)
+        Block { loss, start, gradient }
     }
 
     fn forward<T: Real>(&self, logits: &[T]) -> (T, Vec<T>) {
@@ -356,7 +374,7 @@ impl Loss {
         if self.truth.total == 0.0 {
             return (T::zero(), gradient);
         }
-        let parts: Vec<(f64, Vec<T>)> = (0..images * blocks)
+        let parts: Vec<Block<T>> = (0..images * blocks)
             .into_par_iter()
             .map(|at| {
                 simd(
@@ -366,12 +384,17 @@ impl Loss {
             })
             .collect();
         // In a fixed order: the bits must not depend on the number of threads.
-        let mut loss = 0.0;
-        for (at, (part, d)) in parts.into_iter().enumerate() {
-            loss += part;
-            let to = gradient.iter_mut().skip(at / blocks * image_len);
-            to.zip(d).for_each(|(to, d)| *to = *to + d);
-        }
+        let loss: f64 = parts.iter().map(|part| part.loss).sum();
+        let (h, w) = self.from;
+        gradient.par_chunks_mut(h * w).enumerate().for_each(|(plane, to)| {
+            let (image, class) = (plane / self.classes, plane % self.classes);
+            for part in &parts[image * blocks..][..blocks] {
+                let len = part.gradient.len() / self.classes;
+                let to = &mut to[part.start * w..][..len];
+                let from = &part.gradient[class * len..][..len];
+                to.iter_mut().zip(from).for_each(|(to, &d)| *to = *to + d);
+            }
+        });
         (T::of(loss), gradient)
     }
 }
@@ -411,67 +434,20 @@ impl CustomOp1 for Loss {
     ) -> candle_core::Result<Option<Tensor>> {
         let (shape, on) = (logits.shape(), logits.device());
         let gradient = match (logits.dtype(), &self.gradient) {
-            (DType::F32, (kept, _)) => kept.get().cloned().map(|g| Tensor::from_vec(g, shape, on)),
-            (_, (_, kept)) => kept.get().cloned().map(|g| Tensor::from_vec(g, shape, on)),
+            (DType::F32, (kept, _)) => {
+                let scale = grad.to_scalar::<f32>()?;
+                kept.get().map(|g| Tensor::from_vec(scaled(g, scale), shape, on))
+            }
+            (_, (_, kept)) => {
+                let scale = grad.to_scalar::<f64>()?;
+                kept.get().map(|g| Tensor::from_vec(scaled(g, scale), shape, on))
+            }
         };
         let Some(gradient) = gradient else { bail!("cross-entropy: backward before forward") };
-        Ok(Some(gradient?.broadcast_mul(grad)?))
+        Ok(Some(gradient?))
     }
 }
 
-/// The class of every pixel: logits resized bilinearly ([`Corners::Centers`]), the largest taken,
-/// the first of equals.
-///
-/// # Shapes
-///
-/// - `logits`: `[n, k, h', w']`, `f32` or `f64`, `k` at most 255
-/// - returns: `n·height·width` class indices, row-major
-///
-/// # Errors
-///
-/// [`Error::Shape`] or [`Error::Config`] for an empty grid or too many classes, [`Error::DType`]
-/// for other number types.
-pub fn argmax_upsampled(logits: &Tensor, height: usize, width: usize) -> Result<Vec<u8>> {
-    let op = "argmax_upsampled";
-    let (n, k, h, w) = checked_grid(op, logits)?;
-    checked_dtype(op, logits)?;
-    if height == 0 || width == 0 {
-        let reason = "expected at least 1";
-        return Err(Error::Config { op, field: "height or width", value: 0, reason });
-    }
-    if k > usize::from(IGNORE) {
-        let reason = "expected at most 255 classes";
-        return Err(Error::Config { op, field: "classes", value: k, reason });
-    }
-    let logits =
-        logits.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-    let rows = blends::<f32>(h, height, Corners::Centers);
-    let columns = blends::<f32>(w, width, Corners::Centers);
-    let mut classes = vec![0u8; n * height * width];
-    let run = inlined(
-        #[inline(always)]
-        |at: usize, to: &mut [u8]| {
-            let logits = &logits[at / height * k * h * w..][..k * h * w];
-            let source = Rows { logits, classes: k, from: (h, w) };
-            let (mut line, mut z) = (vec![0.0; w * k], vec![0.0; k]);
-            source.read(rows[at % height], &mut line);
-            for (to, &column) in to.iter_mut().zip(&columns) {
-                source.blend(&line, column, &mut z);
-                let mut best = 0;
-                for class in 1..k {
-                    if z[class] > z[best] {
-                        best = class;
-                    }
-                }
-                *to = best as u8;
-            }
-        },
-    );
-    classes.par_chunks_mut(width).enumerate().for_each(|(at, to)| {
-        simd(
-            #[inline(always)]
-            || run(at, to),
-        );
-    });
-    Ok(classes)
+fn scaled<T: Real>(values: &[T], scale: T) -> Vec<T> {
+    values.par_iter().with_min_len(1 << 14).map(|&x| x * scale).collect()
 }

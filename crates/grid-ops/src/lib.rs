@@ -22,6 +22,7 @@
 //!
 //! Not here: parameters and configurations of networks, and what candle already does right.
 
+mod argmax;
 mod avg_pool;
 mod batch_norm;
 pub mod composed;
@@ -37,10 +38,11 @@ mod resize;
 mod simd;
 mod strided;
 
+pub use argmax::argmax_upsampled;
 pub use avg_pool::{avg_pool2d, global_avg_pool};
 pub use batch_norm::{BatchNorm, batch_norm, batch_norm_frozen};
 pub use conv2d::{Activation, Conv2d, ConvTranspose2d, conv_transpose2d, conv2d};
-pub use cross_entropy::{IGNORE, argmax_upsampled, cross_entropy, upsampled_cross_entropy};
+pub use cross_entropy::{IGNORE, cross_entropy, upsampled_cross_entropy};
 pub use error::{Error, Result};
 pub use nearest::upsample_nearest;
 pub use pool::{Pool, Rounding, max_pool2d};

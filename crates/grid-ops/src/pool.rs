@@ -5,11 +5,12 @@ use std::sync::OnceLock;
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, WithDType, bail};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::error::checked_grid;
 use crate::padded::Padded;
-use crate::{Elements, Error, Real, Result, composed, inlined, simd, view};
+use crate::{Elements, Error, Real, Result, composed, view};
 
 /// How an output size that is not whole is rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -103,7 +104,8 @@ struct MaxPool {
     pool: Pool,
     from: (usize, usize),
     to: (usize, usize),
-    /// For each output the index of its input within the plane.
+    /// For each output one more than the index in the window of the input that it is; 0 where all
+    /// are -∞.
     winners: OnceLock<Vec<u32>>,
 }
 
@@ -118,52 +120,15 @@ impl MaxPool {
             from: (h, w),
             before: (padding as isize, padding as isize),
             rows: (oh - 1) * stride + kernel,
-            columns: ow + kernel.div_ceil(stride),
+            columns: ow + kernel.div_ceil(stride) + SLACK,
             stride,
         };
-        let first_columns: Vec<u32> =
-            (0..ow).map(|j| self.pool.window(j, w).start as u32).collect();
-        let run = inlined(
-            #[inline(always)]
-            |laid_out: &mut [T], x: &[T], y: &mut [T], winners: &mut [u32]| {
-                padded.lay_out(x, laid_out);
-                let rows = y.chunks_exact_mut(ow).zip(winners.chunks_exact_mut(ow));
-                for (i, (best, winners)) in rows.enumerate() {
-                    // Where all are -∞, the first wins; padding never does.
-                    let window = self.pool.window(i, h);
-                    best.fill(T::neg_infinity());
-                    for (winner, &column) in winners.iter_mut().zip(&first_columns) {
-                        *winner = (window.start * w) as u32 + column;
-                    }
-                    for row in window {
-                        for q in 0..kernel {
-                            let run = &laid_out[padded.at(row + padding, q)..][..ow];
-                            // Wraps where a column of padding is meant, which never wins.
-                            let mut index = ((row * w + q) as u32).wrapping_sub(padding as u32);
-                            let outputs = best.iter_mut().zip(winners.iter_mut());
-                            for ((best, winner), &value) in outputs.zip(run) {
-                                // Both are read and written whatever comes: no branch.
-                                let (top, place) = (*best, *winner);
-                                let larger = if value > top { value } else { top };
-                                let better = u32::from(value > top) | u32::from(value.is_nan());
-                                let mask = better.wrapping_neg();
-                                *best = if value.is_nan() { value } else { larger };
-                                *winner = (index & mask) | (place & !mask);
-                                index = index.wrapping_add(stride as u32);
-                            }
-                        }
-                    }
-                }
-            },
-        );
         let outputs = y.par_chunks_mut(oh * ow).zip(winners.par_chunks_mut(oh * ow));
         outputs.zip(x.par_chunks(h * w)).for_each_init(
-            || vec![T::neg_infinity(); padded.len()],
-            |laid_out, ((y, winners), x)| {
-                simd(
-                    #[inline(always)]
-                    || run(laid_out, x, y, winners),
-                );
+            || (vec![T::neg_infinity(); padded.len()], vec![T::zero(); ow]),
+            |(laid_out, tags), ((y, winners), x)| {
+                let plane = Plane { padded, kernel, laid_out, tags, x, y, winners };
+                pulp::Arch::new().dispatch(plane);
             },
         );
         // The same instance runs forward once only.
@@ -178,17 +143,75 @@ impl MaxPool {
     ) -> candle_core::Result<Option<Tensor>> {
         let Some(winners) = self.winners.get() else { bail!("max-pool: backward before forward") };
         let ((h, w), (oh, ow)) = (self.from, self.to);
+        let Pool { kernel, stride, padding, .. } = self.pool;
         let grad = grad.contiguous()?;
         let grad = Elements::of(&grad);
         let grad = grad.slice::<T>()?;
         let mut d_x = vec![T::zero(); x.elem_count()];
         let outputs = grad.par_chunks(oh * ow).zip(winners.par_chunks(oh * ow));
         d_x.par_chunks_mut(h * w).zip(outputs).for_each(|(d_x, (grad, winners))| {
-            for (&g, &winner) in grad.iter().zip(winners) {
-                d_x[winner as usize] = g + d_x[winner as usize];
+            for (at, (&g, &winner)) in grad.iter().zip(winners).enumerate() {
+                let (i, j) = (at / ow, at % ow);
+                // Where all inputs are -∞, the first gets the gradient.
+                let index = match winner {
+                    0 => self.pool.window(i, h).start * w + self.pool.window(j, w).start,
+                    tap => {
+                        let tap = tap as usize - 1;
+                        let (p, q) = (tap / kernel, tap % kernel);
+                        (i * stride + p - padding) * w + j * stride + q - padding
+                    }
+                };
+                d_x[index] = g + d_x[index];
             }
         });
         Ok(Some(Tensor::from_vec(d_x, x.shape(), x.device())?))
+    }
+}
+
+/// Columns beyond the last that may be read: the widest vector.
+const SLACK: usize = 16;
+
+/// The forward pass of one plane.
+struct Plane<'a, T> {
+    padded: Padded,
+    kernel: usize,
+    /// Holds -∞ wherever there is padding.
+    laid_out: &'a mut [T],
+    /// One row of winners.
+    tags: &'a mut [T],
+    x: &'a [T],
+    y: &'a mut [T],
+    winners: &'a mut [u32],
+}
+
+impl<T: Real> WithSimd for Plane<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { padded, kernel, laid_out, tags, x, y, winners } = self;
+        let ow = tags.len();
+        padded.lay_out(x, laid_out);
+        let rows = y.chunks_exact_mut(ow).zip(winners.chunks_exact_mut(ow));
+        for (i, (y, winners)) in rows.enumerate() {
+            for first in (0..ow).step_by(T::lanes::<S>()) {
+                let mut top = (T::splat(simd, T::neg_infinity()), T::splat(simd, T::zero()));
+                let mut tag = T::zero();
+                for p in 0..kernel {
+                    for q in 0..kernel {
+                        let run = padded.at(i * padded.stride + p, q) + first;
+                        tag = tag + T::one();
+                        let value = T::load(simd, &laid_out[run..][..T::lanes::<S>()]);
+                        top = T::take_larger(simd, (value, T::splat(simd, tag)), top);
+                    }
+                }
+                T::store(simd, &mut y[first..], top.0);
+                T::store(simd, &mut tags[first..], top.1);
+            }
+            for (winner, tag) in winners.iter_mut().zip(tags.iter()) {
+                *winner = tag.to_u32().unwrap_or(0);
+            }
+        }
     }
 }
 

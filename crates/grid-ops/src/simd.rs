@@ -51,13 +51,20 @@ pub trait Vectors: Copy + 'static {
     fn minus<S: Simd>(simd: S, a: Self::Of<S>, b: Self::Of<S>) -> Self::Of<S>;
     /// `a · b + c`.
     fn fused<S: Simd>(simd: S, a: Self::Of<S>, b: Self::Of<S>, c: Self::Of<S>) -> Self::Of<S>;
+    /// Where the value is larger than the top one or NaN, it and its tag take their place.
+    fn take_larger<S: Simd>(
+        simd: S,
+        value_and_tag: (Self::Of<S>, Self::Of<S>),
+        top_and_tag: (Self::Of<S>, Self::Of<S>),
+    ) -> (Self::Of<S>, Self::Of<S>);
     /// The sum of all lanes.
     fn total<S: Simd>(simd: S, x: Self::Of<S>) -> Self;
 }
 
 macro_rules! vectors {
     ($number:ty, $of:ident, $lanes:ident, $splat:ident, $as_simd:ident, $load:ident,
-     $as_mut_simd:ident, $store:ident, $add:ident, $sub:ident, $mul_add:ident, $sum:ident) => {
+     $as_mut_simd:ident, $store:ident, $add:ident, $sub:ident, $mul_add:ident, $sum:ident,
+     $larger:ident, $equal:ident, $not:ident, $or:ident, $select:ident) => {
         impl Vectors for $number {
             type Of<S: Simd> = S::$of;
 
@@ -103,6 +110,17 @@ macro_rules! vectors {
             }
 
             #[inline(always)]
+            fn take_larger<S: Simd>(
+                simd: S,
+                (value, tag): (S::$of, S::$of),
+                (top, top_tag): (S::$of, S::$of),
+            ) -> (S::$of, S::$of) {
+                let is_nan = simd.$not(simd.$equal(value, value));
+                let better = simd.$or(simd.$larger(value, top), is_nan);
+                (simd.$select(better, value, top), simd.$select(better, tag, top_tag))
+            }
+
+            #[inline(always)]
             fn total<S: Simd>(simd: S, x: S::$of) -> Self {
                 simd.$sum(x)
             }
@@ -122,7 +140,12 @@ vectors!(
     add_f32s,
     sub_f32s,
     mul_add_e_f32s,
-    reduce_sum_f32s
+    reduce_sum_f32s,
+    greater_than_f32s,
+    equal_f32s,
+    not_m32s,
+    or_m32s,
+    select_f32s
 );
 vectors!(
     f64,
@@ -136,7 +159,12 @@ vectors!(
     add_f64s,
     sub_f64s,
     mul_add_e_f64s,
-    reduce_sum_f64s
+    reduce_sum_f64s,
+    greater_than_f64s,
+    equal_f64s,
+    not_m64s,
+    or_m64s,
+    select_f64s
 );
 
 /// Numbers summed in their own precision before they join an `f64`: few enough to lose nothing that
