@@ -5,6 +5,8 @@
 //! Not here: who is compared with whom (`cargo xtask bench`), and PyTorch's side of it
 //! (`peers/side.py`).
 
+mod resnet;
+
 use candle_core::{DType, Device, Tensor, Var};
 use grid_ops::{Activation, Conv2d, ConvTranspose2d, Corners, Pool, Rounding};
 
@@ -51,6 +53,8 @@ pub enum Work {
     CrossEntropy { n: usize, k: usize, h: usize, w: usize },
     /// [`grid_ops::upsampled_cross_entropy`], every seventh label ignored.
     UpsampledCrossEntropy { n: usize, k: usize, h: usize, w: usize, height: usize, width: usize },
+    /// A whole training step of a ResNet-18 of output stride 16, or its forward part.
+    Resnet18Step { n: usize, k: usize, h: usize, w: usize },
 }
 
 /// How far an operation is run.
@@ -106,6 +110,7 @@ pub fn cases() -> Vec<Case> {
             "cross-entropy of 4×150 45×60 at 360×480",
             Work::UpsampledCrossEntropy { n: 4, k: 150, h: 45, w: 60, height: 360, width: 480 },
         ),
+        case("ResNet-18 step 4×3 360×480", Work::Resnet18Step { n: 4, k: 11, h: 360, w: 480 }),
     ]
 }
 
@@ -176,6 +181,11 @@ impl Case {
                     Ok(grid_ops::upsampled_cross_entropy(logits, &labels, None)?)
                 };
                 Ok(task([var(1, &[n, k, h, w])?], pass, run))
+            }
+            Work::Resnet18Step { n, k, h, w } => {
+                let images = var(1, &[n, 3, h, w])?.as_detached_tensor();
+                let mut step = resnet::Step::new(images, labels(&[n, h, w], k)?, k)?;
+                Ok(Box::new(move || step.run(pass)))
             }
         }
     }

@@ -63,6 +63,8 @@ def prepare(case):
 
 
 def task(case, backward, memory_format):
+    if case["op"] == "resnet18_step":
+        return resnet18_step(case, backward, memory_format)
     inputs, run = prepare(case)
     laid_out = lambda t: t.contiguous(memory_format=memory_format) if t.dim() == 4 else t
     inputs = [laid_out(t).requires_grad_(backward) for t in inputs]
@@ -81,6 +83,49 @@ def task(case, backward, memory_format):
         run(*inputs).backward(ones)
 
     return both
+
+
+class Block(torch.nn.Module):
+    def __init__(self, c, k, stride, dilation):
+        super().__init__()
+        conv = lambda c, stride: torch.nn.Conv2d(c, k, 3, stride, dilation, dilation, bias=False)
+        norm = lambda: torch.nn.BatchNorm2d(k)
+        self.first, self.second = conv(c, stride), conv(k, 1)
+        self.norms = torch.nn.ModuleList([norm(), norm()])
+        self.shortcut = None
+        if c != k:
+            one = torch.nn.Conv2d(c, k, 1, stride, bias=False)
+            self.shortcut = torch.nn.Sequential(one, norm())
+
+    def forward(self, x):
+        y = F.relu(self.norms[0](self.first(x)), inplace=True)
+        y = self.norms[1](self.second(y))
+        x = x if self.shortcut is None else self.shortcut(x)
+        return F.relu(y.add_(x), inplace=True)
+
+
+def resnet18_step(case, backward, memory_format):
+    """A training step of a ResNet-18 of output stride 16, or its forward part."""
+    n, k, h, w = [case[name] for name in "n k h w".split()]
+    layers = [torch.nn.Conv2d(3, 64, 7, 2, 3, bias=False), torch.nn.BatchNorm2d(64)]
+    layers += [torch.nn.ReLU(inplace=True), torch.nn.MaxPool2d(3, 2, 1)]
+    shapes = [(64, 64, 1, 1), (64, 64, 1, 1), (64, 128, 2, 1), (128, 128, 1, 1)]
+    shapes += [(128, 256, 2, 1), (256, 256, 1, 1), (256, 512, 1, 1), (512, 512, 1, 2)]
+    layers += [Block(*shape) for shape in shapes] + [torch.nn.Conv2d(512, k, 1)]
+    net = torch.nn.Sequential(*layers).to(memory_format=memory_format)
+    images = (torch.rand(n, 3, h, w) * 2 - 1).contiguous(memory_format=memory_format)
+    truth = labels(n, h, w, k)
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
+
+    def step():
+        logits = F.interpolate(net(images), (h, w), mode="bilinear")
+        loss = F.cross_entropy(logits, truth, ignore_index=255)
+        if backward:
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    return step
 
 
 def median(task, seconds):
