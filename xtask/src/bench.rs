@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::project::Project;
+use crate::project::{Project, keep_memory};
 
 /// The release that the comparison is made with.
 const TORCH: &str = "torch==2.8.0";
@@ -61,7 +61,8 @@ pub(crate) fn run(project: &Project, args: &Args) -> anyhow::Result<()> {
         Some(threads) => threads.to_string(),
         None => std::thread::available_parallelism()?.to_string(),
     };
-    let start_ours = || Side::start(Command::new(&ours).env("RAYON_NUM_THREADS", &threads));
+    let start_ours =
+        || Side::start(keep_memory(Command::new(&ours).env("RAYON_NUM_THREADS", &threads)));
     let start_theirs =
         || Side::start(Command::new(&python).arg(&theirs).env("PEER_THREADS", &threads));
     let (_, cases) = start_ours()?;
@@ -257,6 +258,15 @@ fn environment() -> anyhow::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_readme_shows_the_committed_record() {
+        let benches = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches");
+        let record = std::fs::read_to_string(benches.join("results/peers.json")).unwrap();
+        let table = table(&serde_json::from_str(&record).unwrap()).unwrap();
+        let readme = std::fs::read_to_string(benches.join("README.md")).unwrap();
+        assert!(readme.contains(&table), "expected in benches/README.md:\n{table}");
+    }
 
     #[test]
     fn a_table_has_a_line_a_case_and_the_convolutions_mean() {

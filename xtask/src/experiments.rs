@@ -7,7 +7,7 @@ use std::sync::Once;
 
 use anyhow::{Context, bail, ensure};
 
-use crate::project::Project;
+use crate::project::{Project, keep_memory};
 
 /// The built binary.
 pub(crate) struct Experiments<'a> {
@@ -52,6 +52,7 @@ impl<'a> Experiments<'a> {
         let mut command = Command::new(&self.program);
         // In the root: what it records of the code it reads there.
         command.args(args).current_dir(&self.project.root);
+        keep_memory(&mut command);
         command
     }
 
