@@ -6,9 +6,11 @@
 //! (`peers/side.py`).
 
 mod resnet;
+mod scans;
 
 use candle_core::{DType, Device, Tensor, Var};
 use grid_ops::{Activation, Conv2d, ConvTranspose2d, Corners, Pool, Rounding};
+pub use scans::{Aggregate, ScanSizes};
 
 /// One operation on one shape.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
@@ -53,6 +55,10 @@ pub enum Work {
     CrossEntropy { n: usize, k: usize, h: usize, w: usize },
     /// [`grid_ops::upsampled_cross_entropy`], every seventh label ignored.
     UpsampledCrossEntropy { n: usize, k: usize, h: usize, w: usize, height: usize, width: usize },
+    /// The input product and [`dense_rnn::scan`] in four directions.
+    Scan(ScanSizes),
+    /// The matrix products of such a scan, all units at once.
+    ScanProducts { n: usize, c: usize, d: usize, h: usize, w: usize },
     /// A whole training step of a ResNet-18 of output stride 16, or its forward part.
     Resnet18Step { n: usize, k: usize, h: usize, w: usize },
 }
@@ -112,6 +118,9 @@ pub fn cases() -> Vec<Case> {
         ),
         case("ResNet-18 step 4×3 360×480", Work::Resnet18Step { n: 4, k: 11, h: 360, w: 480 }),
     ]
+    .into_iter()
+    .chain(scans::cases())
+    .collect()
 }
 
 impl Case {
@@ -181,6 +190,10 @@ impl Case {
                     Ok(grid_ops::upsampled_cross_entropy(logits, &labels, None)?)
                 };
                 Ok(task([var(1, &[n, k, h, w])?], pass, run))
+            }
+            Work::Scan(sizes) => scans::scan_task(sizes, pass),
+            Work::ScanProducts { n, c, d, h, w } => {
+                Ok(scans::products_task((n * h * w, c, d), pass))
             }
             Work::Resnet18Step { n, k, h, w } => {
                 let images = var(1, &[n, 3, h, w])?.as_detached_tensor();

@@ -14,6 +14,8 @@ import time
 import torch
 import torch.nn.functional as F
 
+import scans
+
 torch.set_num_threads(int(os.environ["PEER_THREADS"]))
 torch.manual_seed(0)
 
@@ -59,6 +61,13 @@ def prepare(case):
         truth, size = labels(n, height, width, k), (height, width)
         full = lambda x: F.interpolate(x, size, mode="bilinear")
         return [grid(n, k, h, w)], lambda x: F.cross_entropy(full(x), truth, ignore_index=255)
+    if op == "scan":
+        return scans.prepare(case)
+    if op == "scan_products":
+        n, c, d, h, w = get("n c d h w")
+        inputs = [grid(n * h * w, c), grid(c, 4 * d), grid(4, n * h * w, d), grid(4, d, d)]
+        flat = lambda *products: torch.cat([product.reshape(-1) for product in products])
+        return inputs, lambda x, u, hidden, v: flat(x @ u, hidden @ v)
     raise SystemExit(f"{op}: no such operation on PyTorch's side")
 
 

@@ -1,4 +1,4 @@
-//! Attention of one unit over the units before it, forward and backward, on plain slices.
+//! Attention of one unit over a few units before it, forward and backward, on plain slices.
 //!
 //! A scan calls [`Attender::absorb`] once for each unit whose key has become known, and
 //! [`Attender::attend`] for each unit that looks back. The backward pass walks the units the other
@@ -174,6 +174,7 @@ impl<'p, T: Real> Attender<'p, T> {
                     self.vector_sum - T::of(2.0) * direct_tanh(query, key, self.vector, r)
                 }
                 Plan::Dot => dot(scaled_query, self.shape.split(rows, unit).1),
+                Plan::Key => self.shape.split(rows, unit).1[0],
             };
             weights.push(z);
         }
@@ -226,12 +227,14 @@ impl<'p, T: Real> Attender<'p, T> {
                     self.vector_sum - T::of(2.0) * direct_tanh(query, key, self.vector, r)
                 }
                 Plan::Dot => dot(scaled_query, key),
+                Plan::Key => key[0],
             };
             let weight = (z - upstream.log_sum).exp_inline();
             let dz = weight * (dot(upstream.grad, value) - delta);
             let (grad_value, grad_key) = self.shape.split_mut(grad_rows, unit);
             add_scaled(grad_value, weight, upstream.grad);
             match plan {
+                Plan::Key => grad_key[0] = grad_key[0] + dz,
                 Plan::Dot => {
                     add_scaled(sum_r, dz, key);
                     add_scaled(grad_key, dz, scaled_query);
@@ -253,6 +256,7 @@ impl<'p, T: Real> Attender<'p, T> {
             }
         }
         match plan {
+            Plan::Key => {}
             Plan::Dot => add_scaled(grad_query, dot_scale, sum_r),
             Plan::ExpTanh | Plan::Tanh => {
                 for c in 0..a {
@@ -276,6 +280,7 @@ impl<'p, T: Real> Attender<'p, T> {
                 }
                 Plan::Dot
             }
+            Score::LinearAdditive => Plan::Key,
             Score::TanhAdditive => {
                 if exp_twice(query, scaled_query) && self.keys_in_limit {
                     Plan::ExpTanh
@@ -296,6 +301,7 @@ enum Plan {
     ExpTanh,
     Tanh,
     Dot,
+    Key,
 }
 
 /// Writes `e^{2x}`; false if some |x| is beyond the limit.

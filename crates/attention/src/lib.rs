@@ -8,21 +8,30 @@
 //! - [`Score`] says how `z(v, u)` comes from a query of `v` and a key of `u`;
 //! - [`quadrant_attention`] is the whole thing at once, for queries, keys and values that are known
 //!   beforehand (the control without recurrence);
-//! - [`kernel`] is the same for one unit at a time, for scans in which keys and values of later
-//!   units depend on earlier results. Weights are recomputed in the backward pass: memory is
-//!   O(units), never O(units²).
+//! - [`tile`] attends from tiles of units to tiles, for this and for scans in which keys and values
+//!   of later units depend on earlier results;
+//! - [`running`] keeps sums over quadrants up at O(1) a unit: all that a linear score needs;
+//! - [`kernel`] attends from one unit to a few others.
+//!
+//! Weights are recomputed in the backward pass: memory is O(units), never O(units²).
 //!
 //! Letters: `n` batch, `h w` grid, `d` values' channels, `a` keys' channels, 4 directions.
 //!
 //! Not here: the recurrence itself (see `dense-rnn`) and anything with parameters.
 
+pub mod composed;
 mod error;
 pub mod kernel;
 mod quadrant;
 mod quadrant_attention;
+pub mod running;
 mod score;
+mod tanh;
+pub mod tile;
+mod tiling;
 
 pub use error::{Error, Result};
-pub use quadrant::{Direction, join_directions, predecessors_dense, take_direction};
+pub use quadrant::{Direction, places, planes_of_rows, rows_of_planes};
 pub use quadrant_attention::quadrant_attention;
 pub use score::Score;
+pub use tiling::{Tile, Tiling, diagonals_of};

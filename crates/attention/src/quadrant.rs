@@ -1,8 +1,4 @@
-//! The four directions of a grid, and the quadrant of units that precede one.
-
-use std::ops::Range;
-
-use rayon::prelude::*;
+//! The four directions of a grid, and how each sees the planes of an image.
 
 /// A corner-to-corner direction; the name says where it heads.
 ///
@@ -34,55 +30,39 @@ impl Direction {
     }
 }
 
-/// The units that precede `(i, j)` in the dense graph, as runs of indices into a grid of width `w`
-/// in the direction's own order: rows above up to column `j`, then the row itself before `j`.
-pub fn predecessors_dense(
-    (i, j): (usize, usize),
-    w: usize,
-) -> impl Iterator<Item = Range<usize>> + Clone {
-    (0..=i).map(move |p| p * w..p * w + if p < i { j + 1 } else { j }).filter(|run| !run.is_empty())
+/// The place in an image's planes of every unit of a direction, in `order` (raster indices as the
+/// direction sees them).
+pub fn places(order: &[usize], direction: Direction, (h, w): (usize, usize)) -> Vec<usize> {
+    order.iter().map(|&unit| direction.raster((unit / w, unit % w), (h, w))).collect()
 }
 
-/// One image's rows of one direction, in that direction's own order.
-///
-/// From `all` `[n, h, w, 4, width]` to `[h·w, width]`.
-pub fn take_direction<T: Copy>(
-    all: &[T],
-    image: usize,
-    direction: Direction,
-    (h, w): (usize, usize),
-    width: usize,
-) -> Vec<T> {
-    let mut rows = Vec::with_capacity(h * w * width);
-    for unit in 0..h * w {
-        let raster = image * h * w + direction.raster((unit / w, unit % w), (h, w));
-        rows.extend_from_slice(&all[(raster * 4 + direction as usize) * width..][..width]);
+/// Units copied at once: a cache line of each plane.
+const RUN: usize = 16;
+
+/// Planes `[width, h·w]` to rows `[h·w, width]`, the unit at `places[p]` to row `p`.
+pub fn rows_of_planes<T: Copy + num_traits::Zero>(planes: &[T], places: &[usize]) -> Vec<T> {
+    let (plane, width) = (places.len(), planes.len() / places.len());
+    let mut rows = vec![T::zero(); planes.len()];
+    for (places, rows) in places.chunks(RUN).zip(rows.chunks_mut(RUN * width)) {
+        for (c, plane) in planes.chunks_exact(plane).enumerate() {
+            for (place, row) in places.iter().zip(rows.chunks_exact_mut(width)) {
+                row[c] = plane[*place];
+            }
+        }
     }
     rows
 }
 
-/// The inverse of [`take_direction`] for all images and directions at once.
-///
-/// `parts` holds `[h·w, width]` for each image and, within it, each direction of
-/// [`Direction::ALL`]; returns `[n, h, w, 4, width]`.
-pub fn join_directions<T: Copy + num_traits::Zero + Send + Sync>(
-    parts: &[&[T]],
-    (h, w): (usize, usize),
-    width: usize,
-) -> Vec<T> {
-    let mut all = vec![T::zero(); parts.len() * h * w * width];
-    if all.is_empty() {
-        return all;
-    }
-    all.par_chunks_mut(w * 4 * width).enumerate().for_each(|(line, units)| {
-        let (image, i) = (line / h, line % h);
-        for (slot, to) in units.chunks_exact_mut(width).enumerate() {
-            let (j, direction) = (slot / 4, Direction::ALL[slot % 4]);
-            let unit = direction.raster((i, j), (h, w));
-            to.copy_from_slice(&parts[image * 4 + slot % 4][unit * width..][..width]);
+/// The inverse of [`rows_of_planes`], written to `planes` `[width, h·w]`.
+pub fn planes_of_rows<T: Copy>(rows: &[T], places: &[usize], planes: &mut [T]) {
+    let (plane, width) = (places.len(), planes.len() / places.len());
+    for (places, rows) in places.chunks(RUN).zip(rows.chunks(RUN * width)) {
+        for (c, plane) in planes.chunks_exact_mut(plane).enumerate() {
+            for (place, row) in places.iter().zip(rows.chunks_exact(width)) {
+                plane[*place] = row[c];
+            }
         }
-    });
-    all
+    }
 }
 
 #[cfg(test)]
@@ -103,9 +83,17 @@ mod tests {
     }
 
     #[test]
-    fn the_quadrant_leaves_out_the_unit_itself() {
-        let runs: Vec<usize> = predecessors_dense((1, 1), 4).flatten().collect();
-        assert_eq!(runs, [0, 1, 4]);
-        assert_eq!(predecessors_dense((0, 0), 4).count(), 0);
+    fn rows_and_planes_are_each_others_inverse() {
+        let (h, w, width) = (5, 7, 3);
+        let order: Vec<usize> = (0..h * w).rev().collect();
+        let planes: Vec<usize> = (0..h * w * width).collect();
+        for direction in Direction::ALL {
+            let places = places(&order, direction, (h, w));
+            let rows = rows_of_planes(&planes, &places);
+            assert_eq!(rows[2 * width + 1], h * w + places[2]);
+            let mut back = vec![0; planes.len()];
+            planes_of_rows(&rows, &places, &mut back);
+            assert_eq!(back, planes);
+        }
     }
 }

@@ -1,13 +1,16 @@
 //! Attention of every unit over its four quadrants, without a recurrence.
 
+mod by_tiles;
+mod linear;
+
 use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor, WithDType, bail};
-use grid_ops::{Real, inlined, simd};
+use grid_ops::{Elements, Real};
 use rayon::prelude::*;
 
-use crate::kernel::{Attender, RowShape, Upstream};
-use crate::{Direction, Error, Result, Score, join_directions, predecessors_dense, take_direction};
+use crate::kernel::RowShape;
+use crate::{Direction, Error, Result, Score, composed, places, planes_of_rows, rows_of_planes};
 
 /// What each unit of a grid attends to in the quadrant behind it, for all four directions.
 ///
@@ -17,12 +20,13 @@ use crate::{Direction, Error, Result, Score, join_directions, predecessors_dense
 ///
 /// # Shapes
 ///
-/// - `input`: `[n, h, w, 4, a + d + a]`: query, value and key of every unit and direction
-/// - `vector`: `[4, a]`, the scoring vectors of [`Score::TanhAdditive`]; `None` for
-///   [`Score::ScaledDot`]
-/// - returns: `[n, h, w, 4, d]`
+/// - `input`: `[n, 4·(q + d + a), h, w]`: for each direction query, value and key of every unit;
+///   `q` is `a`, or 0 for [`Score::LinearAdditive`], whose `a` is 1
+/// - `vector`: `[4, a]`, the scoring vectors of [`Score::TanhAdditive`]; `None` otherwise
+/// - returns: `[n, 4·d, h, w]`
 ///
-/// Differentiable in both. O(n·(h·w)²·(a + d)) time, O(n·h·w·(a + d)) memory.
+/// Differentiable in both. O(n·(h·w)²·(a + d)) time, O(n·h·w·d) for the linear score, and
+/// O(n·h·w·(a + d)) memory. Off the CPU it runs as [`composed::quadrant_attention`].
 ///
 /// # Errors
 ///
@@ -33,26 +37,52 @@ pub fn quadrant_attention(
     keys: usize,
     score: Score,
 ) -> Result<Tensor> {
-    let op = "quadrant_attention";
-    let &[_, h, w, 4, width] = input.dims() else {
-        let expected = "input: [n, h, w, 4, a + d + a]";
-        return Err(Error::Shape { op, expected, got: input.dims().to_vec() });
-    };
-    if keys == 0 || width <= 2 * keys || input.elem_count() == 0 {
-        let expected = "input: [n, h, w, 4, a + d + a] with n, h, w, a and d all positive";
-        return Err(Error::Shape { op, expected, got: input.dims().to_vec() });
+    let shape = checked(input, vector, keys, score)?;
+    if !input.device().is_cpu() {
+        return composed::quadrant_attention(input, vector, keys, score);
     }
+    let (_, _, h, w) = input.dims4()?;
     let vector = match vector {
-        Some(vector) if vector.dims() == [4, keys] => vector.contiguous()?,
-        Some(vector) => {
-            let expected = "vector: [4, a]";
-            return Err(Error::Shape { op, expected, got: vector.dims().to_vec() });
-        }
+        Some(vector) => vector.contiguous()?,
         None => Tensor::zeros((4, keys), input.dtype(), input.device())?,
     };
-    let shape = RowShape { value: width - 2 * keys, key: keys };
     let op = QuadrantAttention { size: (h, w), shape, score, kept: Kept::default() };
     Ok(input.contiguous()?.apply_op2(&vector, op)?)
+}
+
+/// The channels of values and keys, or why the attention cannot run.
+pub(crate) fn checked(
+    input: &Tensor,
+    vector: Option<&Tensor>,
+    keys: usize,
+    score: Score,
+) -> Result<RowShape> {
+    let op = "quadrant_attention";
+    let got = input.dims().to_vec();
+    let &[_, channels, _, _] = input.dims() else {
+        return Err(Error::Shape { op, expected: "input: [n, 4·(q + d + a), h, w]", got });
+    };
+    let others = keys + score.query_channels(keys);
+    if keys == 0 || channels % 4 != 0 || channels / 4 <= others || input.elem_count() == 0 {
+        let expected = "input: [n, 4·(q + d + a), h, w] with n, h, w, a and d all positive";
+        return Err(Error::Shape { op, expected, got });
+    }
+    if score == Score::LinearAdditive && keys != 1 {
+        return Err(Error::Shape { op, expected: "keys of 1 channel", got: vec![keys] });
+    }
+    match vector {
+        Some(vector) if score == Score::TanhAdditive && vector.dims() != [4, keys] => {
+            Err(Error::Shape { op, expected: "vector: [4, a]", got: vector.dims().to_vec() })
+        }
+        Some(vector) if score != Score::TanhAdditive => {
+            let expected = "no vector: only the tanh-additive score has one";
+            Err(Error::Shape { op, expected, got: vector.dims().to_vec() })
+        }
+        None if score == Score::TanhAdditive => {
+            Err(Error::Shape { op, expected: "vector: [4, a] for tanh-additive", got: Vec::new() })
+        }
+        _ => Ok(RowShape { value: channels / 4 - others, key: keys }),
+    }
 }
 
 /// Attended values and log-sums per image and direction, kept from forward to backward.
@@ -69,166 +99,110 @@ struct QuadrantAttention {
     kept: Kept,
 }
 
-/// One direction of one image after the forward pass.
+/// One direction of one image after the forward pass, units in the pass's own order.
 struct Passed<T> {
     attended: Vec<T>,
     log_sums: Vec<T>,
 }
 
+/// The gradients of one direction of one image: of the rows and of the scoring vector.
+struct Gradients<T> {
+    rows: Vec<T>,
+    vector: Vec<T>,
+}
+
 impl QuadrantAttention {
     fn width(&self) -> usize {
-        self.shape.key + self.shape.len()
+        self.score.query_channels(self.shape.key) + self.shape.len()
     }
 
-    /// Query rows and value–key rows of one direction of one image, and an attender that has
-    /// absorbed every key.
-    #[inline(always)]
-    fn prepare<'p, T: Real>(
-        &self,
-        input: &[T],
-        vector: &'p [T],
-        task: usize,
-    ) -> (Vec<T>, Vec<T>, Attender<'p, T>) {
-        let direction = Direction::ALL[task % 4];
-        let all = take_direction(input, task / 4, direction, self.size, self.width());
-        let a = self.shape.key;
-        let (mut queries, mut rows) = (Vec::new(), Vec::new());
-        for unit in all.chunks_exact(self.width()) {
-            queries.extend_from_slice(&unit[..a]);
-            rows.extend_from_slice(&unit[a..]);
-        }
-        let vector = &vector[direction as usize * a..][..a];
-        let units = self.size.0 * self.size.1;
-        let mut attender = Attender::new(self.score, self.shape, vector, units);
-        for unit in 0..units {
-            attender.absorb(unit, self.shape.split(&rows, unit).1);
-        }
-        (queries, rows, attender)
+    fn units(&self) -> usize {
+        self.size.0 * self.size.1
     }
 
-    fn forward<T: Real>(&self, input: &[T], vector: &[T]) -> Vec<Passed<T>> {
-        let (_, w) = self.size;
-        let units = self.size.0 * w;
-        let tasks = input.len() / (units * self.width());
-        let (a, d) = (self.shape.key, self.shape.value);
-        let run = inlined(
-            #[inline(always)]
-            |task: usize| {
-                let (queries, rows, mut attender) = self.prepare(input, vector, task);
-                let mut weights = Vec::new();
-                let mut attended = vec![T::zero(); units * d];
-                let mut log_sums = Vec::with_capacity(units);
-                for (unit, out) in attended.chunks_exact_mut(d).enumerate() {
-                    let runs = predecessors_dense((unit / w, unit % w), w);
-                    let query = &queries[unit * a..][..a];
-                    log_sums.push(attender.attend(query, runs, &rows, &mut weights, out));
-                }
-                Passed { attended, log_sums }
-            },
-        );
-        (0..tasks)
-            .into_par_iter()
-            .map(|task| {
-                simd(
-                    #[inline(always)]
-                    || run(task),
-                )
-            })
-            .collect()
+    /// Where the unit of each row lies in a plane.
+    fn places(&self, task: usize) -> Vec<usize> {
+        let order = match self.score {
+            Score::LinearAdditive => (0..self.units()).collect(),
+            _ => by_tiles::tiling(self.size).order(),
+        };
+        places(&order, Direction::ALL[task % 4], self.size)
     }
 
-    /// Gradients of `input` and `vector`.
-    fn backward<T: Real>(
-        &self,
-        input: &[T],
-        vector: &[T],
-        passed: &[Passed<T>],
-        grad: &[T],
-    ) -> (Vec<T>, Vec<T>) {
-        let (_, w) = self.size;
-        let (a, d) = (self.shape.key, self.shape.value);
-        let run = inlined(
-            #[inline(always)]
-            |(task, passed): (usize, &Passed<T>)| {
-                let (queries, rows, mut attender) = self.prepare(input, vector, task);
-                let direction = Direction::ALL[task % 4];
-                let grad = take_direction(grad, task / 4, direction, self.size, d);
-                let mut grad_rows = vec![T::zero(); rows.len()];
-                let mut grad_queries = vec![T::zero(); queries.len()];
-                let mut grad_vector = vec![T::zero(); a];
-                for (unit, grad) in grad.chunks_exact(d).enumerate() {
-                    attender.attend_backward(
-                        &queries[unit * a..][..a],
-                        predecessors_dense((unit / w, unit % w), w),
-                        &rows,
-                        Upstream {
-                            grad,
-                            attended: &passed.attended[unit * d..][..d],
-                            log_sum: passed.log_sums[unit],
-                        },
-                        &mut grad_rows,
-                        &mut grad_queries[unit * a..][..a],
-                        &mut grad_vector,
-                    );
-                }
-                let mut grad_input = Vec::with_capacity(grad_rows.len() + grad_queries.len());
-                for (query, row) in
-                    grad_queries.chunks_exact(a).zip(grad_rows.chunks_exact(self.shape.len()))
-                {
-                    grad_input.extend_from_slice(query);
-                    grad_input.extend_from_slice(row);
-                }
-                (grad_input, grad_vector)
-            },
-        );
-        let (parts, vectors): (Vec<_>, Vec<_>) = passed
-            .par_iter()
-            .enumerate()
-            .map(|task| {
-                simd(
-                    #[inline(always)]
-                    || run(task),
-                )
-            })
-            .unzip();
-        // Serial on purpose: the order of a float sum must not depend on the thread count.
-        let mut grad_vector = vec![T::zero(); vector.len()];
-        for (task, part) in vectors.iter().enumerate() {
-            for (sum, &g) in grad_vector[task % 4 * a..].iter_mut().zip(part) {
-                *sum = *sum + g;
-            }
-        }
-        let parts: Vec<&[T]> = parts.iter().map(Vec::as_slice).collect();
-        (join_directions(&parts, self.size, self.width()), grad_vector)
+    /// The rows of one direction of one image.
+    fn rows<T: Real>(&self, input: &[T], task: usize) -> Vec<T> {
+        let len = self.units() * self.width();
+        rows_of_planes(&input[task * len..][..len], &self.places(task))
     }
 
-    fn forward_storage<T: Real + WithDType>(
+    fn vector_of<'a, T>(&self, vector: &'a [T], task: usize) -> &'a [T] {
+        &vector[task % 4 * self.shape.key..][..self.shape.key]
+    }
+
+    fn forward<T: Real + WithDType>(
         &self,
         input: (&CpuStorage, &Layout),
         vector: (&CpuStorage, &Layout),
         kept: &OnceLock<Vec<Passed<T>>>,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let dims = input.1.dims();
-        let shape = Shape::from((dims[0], dims[1], dims[2], dims[3], self.shape.value));
-        let passed = self.forward(grid_ops::view::<T>(input)?, grid_ops::view::<T>(vector)?);
-        let parts: Vec<&[T]> = passed.iter().map(|part| part.attended.as_slice()).collect();
-        let joined = join_directions(&parts, self.size, self.shape.value);
-        // The same instance may run forward once only; a second run would find the same values.
+        let n = input.1.dims()[0];
+        let (input, vector) = (grid_ops::view::<T>(input)?, grid_ops::view::<T>(vector)?);
+        let plane = self.units() * self.shape.value;
+        let mut out = vec![T::zero(); n * 4 * plane];
+        let run = |(task, out): (usize, &mut [T])| {
+            let rows = self.rows(input, task);
+            let passed = match self.score {
+                Score::LinearAdditive => linear::forward(self.size, self.shape, &rows),
+                _ => by_tiles::forward(self, &rows, self.vector_of(vector, task)),
+            };
+            planes_of_rows(&passed.attended, &self.places(task), out);
+            passed
+        };
+        let passed = out.par_chunks_mut(plane).enumerate().map(run).collect();
+        // The same instance runs forward once only; a second run would find the same values.
         let _ = kept.set(passed);
-        Ok((T::to_cpu_storage_owned(joined), shape))
+        let shape = Shape::from((n, 4 * self.shape.value, self.size.0, self.size.1));
+        Ok((T::to_cpu_storage_owned(out), shape))
     }
 
-    fn backward_tensors<T: Real + WithDType>(
+    fn backward<T: Real + WithDType>(
         &self,
-        input: &Tensor,
-        vector: &Tensor,
+        [input, vector]: [&Tensor; 2],
         grad: &Tensor,
         kept: &OnceLock<Vec<Passed<T>>>,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
         let Some(passed) = kept.get() else { bail!("quadrant-attention: backward before forward") };
-        let flat = |t: &Tensor| t.flatten_all()?.to_vec1::<T>();
-        let (d_input, d_vector) =
-            self.backward(&flat(input)?, &flat(vector)?, passed, &flat(grad)?);
+        let grad = grad.contiguous()?;
+        let [inputs, vectors, grads] = [input, vector, &grad].map(Elements::of);
+        let (inputs, vectors, grads) =
+            (inputs.slice::<T>()?, vectors.slice::<T>()?, grads.slice::<T>()?);
+        let plane = self.units() * self.shape.value;
+        let mut d_input = vec![T::zero(); inputs.len()];
+        let run = |((task, passed), out): ((usize, &Passed<T>), &mut [T])| {
+            let places = self.places(task);
+            let rows = self.rows(inputs, task);
+            let grad = rows_of_planes(&grads[task * plane..][..plane], &places);
+            let gradients = match self.score {
+                Score::LinearAdditive => {
+                    linear::backward(self.size, self.shape, &rows, passed, &grad)
+                }
+                _ => {
+                    let vector = self.vector_of(vectors, task);
+                    by_tiles::backward(self, &rows, vector, passed, grad)
+                }
+            };
+            planes_of_rows(&gradients.rows, &places, out);
+            gradients.vector
+        };
+        let parts = d_input.par_chunks_mut(self.units() * self.width());
+        let vectors: Vec<Vec<T>> = passed.par_iter().enumerate().zip(parts).map(run).collect();
+        // Serial on purpose: the order of a float sum must not depend on the thread count.
+        let mut d_vector = vec![T::zero(); vector.elem_count()];
+        for (task, part) in vectors.iter().enumerate() {
+            for (sum, &g) in d_vector[task % 4 * self.shape.key..].iter_mut().zip(part) {
+                *sum = *sum + g;
+            }
+        }
         let on = input.device();
         let d_input = Tensor::from_vec(d_input, input.shape(), on)?;
         Ok((Some(d_input), Some(Tensor::from_vec(d_vector, vector.shape(), on)?)))
@@ -249,12 +223,8 @@ impl CustomOp2 for QuadrantAttention {
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let (args, vectors) = ((input, input_layout), (vector, vector_layout));
         match (input, vector) {
-            (CpuStorage::F32(_), CpuStorage::F32(_)) => {
-                self.forward_storage(args, vectors, &self.kept.f32)
-            }
-            (CpuStorage::F64(_), CpuStorage::F64(_)) => {
-                self.forward_storage(args, vectors, &self.kept.f64)
-            }
+            (CpuStorage::F32(_), CpuStorage::F32(_)) => self.forward(args, vectors, &self.kept.f32),
+            (CpuStorage::F64(_), CpuStorage::F64(_)) => self.forward(args, vectors, &self.kept.f64),
             _ => bail!("quadrant-attention: input and vector must both be f32 or both f64"),
         }
     }
@@ -267,8 +237,8 @@ impl CustomOp2 for QuadrantAttention {
         grad: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
         match input.dtype() {
-            candle_core::DType::F32 => self.backward_tensors(input, vector, grad, &self.kept.f32),
-            _ => self.backward_tensors(input, vector, grad, &self.kept.f64),
+            candle_core::DType::F32 => self.backward([input, vector], grad, &self.kept.f32),
+            _ => self.backward([input, vector], grad, &self.kept.f64),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::{Activation, Aggregation, Error, Graph, Result};
 pub struct DenseRnnConfig {
     /// Channels of the hidden state of each direction. Default: 64.
     pub hidden_channels: usize,
-    /// Channels of queries and keys, where the cell attends. Default: 32.
+    /// Channels of queries and keys, where the cell attends; a linear score has one. Default: 32.
     pub attention_channels: usize,
     /// The non-linearity of the hidden state. Default: ReLU.
     pub activation: Activation,
@@ -59,9 +59,9 @@ impl Cell {
     /// The score, if the cell attends.
     pub fn score(self) -> Option<Score> {
         match self {
-            Self::Scan { aggregation: Aggregation::Attention(score), .. }
-            | Self::QuadrantAttention { score } => Some(score),
-            _ => None,
+            Self::Scan { aggregation, .. } => aggregation.score(),
+            Self::QuadrantAttention { score } => Some(score),
+            Self::None | Self::Pointwise => None,
         }
     }
 }

@@ -1,7 +1,10 @@
 //! The layer: features in, context out.
 
+use attention::Score;
 use candle_core::Tensor;
 use candle_nn::{Init, VarBuilder};
+use grid_ops::Activation::{Identity, Relu};
+use grid_ops::{Conv2d, conv2d};
 
 use crate::{Activation, Aggregation, Cell, DenseRnnConfig, Graph, Result, Scan, scan};
 
@@ -10,12 +13,14 @@ use crate::{Activation, Aggregation, Cell, DenseRnnConfig, Graph, Result, Scan, 
 /// Every unit of the output has seen every unit of the input when the cell is a dense scan or
 /// quadrant attention. The caller adds `o` to the features (a residual join).
 ///
-/// Parameters, with `e` = `d` + `a` for a cell that attends over hidden states and `d` otherwise:
+/// Parameters, with `a` the channels of keys and `q` those of queries where the cell attends (both
+/// the configured ones, or 1 and 0 for a linear score) and 0 otherwise:
 ///
-/// - `input.weight` `[4·e, c]`, `input.bias` `[4·e]`: `U` and `b` (and `Ua`, `ba`) by direction;
-/// - `recurrent.weight` `[4, e, d]`: `W` stacked on `Wa` (scans only);
+/// - `input.weight` `[4·(d + q), c]`, `input.bias`: `U` and `b`, and `Ua` and `ba` for a scan that
+///   attends, by direction;
+/// - `recurrent.weight` `[4, d + a, d]`: `W` stacked on `Wa` (scans only);
 /// - `score.vector` `[4, a]`: `va` (tanh-additive attention only);
-/// - `attention.weight` `[4·(a + d + a), c]`, `attention.bias`: query, value and key
+/// - `attention.weight` `[4·(q + d + a), c]`, `attention.bias`: query, value and key by direction
 ///   (quadrant attention only);
 /// - `output.weight` `[k, 4·d]`, `output.bias` `[k]`: `V` and `c`.
 ///
@@ -27,12 +32,14 @@ use crate::{Activation, Aggregation, Cell, DenseRnnConfig, Graph, Result, Scan, 
 /// 1/(4 d): the residual join starts with context of about the features' own scale.
 #[derive(Debug)]
 pub struct DenseRnn {
-    config: DenseRnnConfig,
-    input: Product,
+    pub(crate) config: DenseRnnConfig,
+    /// Channels of keys.
+    pub(crate) keys: usize,
+    pub(crate) input: Product,
     output: Product,
-    recurrent: Option<Tensor>,
-    vector: Option<Tensor>,
-    attention: Option<Product>,
+    pub(crate) recurrent: Option<Tensor>,
+    pub(crate) vector: Option<Tensor>,
+    pub(crate) attention: Option<Product>,
 }
 
 impl DenseRnnConfig {
@@ -51,24 +58,19 @@ impl DenseRnnConfig {
         vb: &VarBuilder<'_>,
     ) -> Result<Option<DenseRnn>> {
         self.check()?;
-        let (d, a) = (self.hidden_channels, self.attention_channels);
-        let mut layer = match self.cell {
+        let d = self.hidden_channels;
+        let keys = self.cell.score().map_or(0, |score| score.key_channels(self.attention_channels));
+        let queries = self.cell.score().map_or(0, |score| score.query_channels(keys));
+        let own = match self.cell {
             Cell::None => return Ok(None),
-            Cell::Scan { aggregation: Aggregation::Attention(_), .. } => {
-                // Queries have weights of their own kind; rows per direction: pre, then query.
-                DenseRnn::new(self, Product::of_direction_blocks(channels, d, a, vb)?, out, vb)?
-            }
-            _ => DenseRnn::new(self, Product::of_direction_blocks(channels, d, 0, vb)?, out, vb)?,
+            Cell::Scan { .. } => d + queries,
+            Cell::Pointwise | Cell::QuadrantAttention { .. } => d,
         };
-        let vector = |score| match score {
-            crate::Score::TanhAdditive => {
-                let hint = normal((1.0 / a as f64).sqrt());
-                vb.get_with_hints((4, a), "score.vector", hint).map(Some)
-            }
-            crate::Score::ScaledDot => Ok(None),
-        };
-        match self.cell {
-            Cell::None | Cell::Pointwise => {}
+        let stdev = (2.0 / channels as f64).sqrt();
+        let input = Product::new(channels, 4 * own, stdev, &vb.pp("input"))?;
+        let stdev = (1.0 / (4 * d) as f64).sqrt();
+        let output = Product::new(4 * d, out, stdev, &vb.pp("output"))?;
+        let recurrent = match self.cell {
             Cell::Scan { graph, aggregation } => {
                 let radius = match (aggregation, graph) {
                     (Aggregation::Mean | Aggregation::Attention(_), _) => 1.0,
@@ -76,38 +78,31 @@ impl DenseRnnConfig {
                     (Aggregation::Sum, _) => 1.0 / 3.0,
                 };
                 let hint = normal(radius / (d as f64).sqrt());
-                let rows = if self.cell.score().is_some() { d + a } else { d };
-                layer.recurrent =
-                    Some(vb.get_with_hints((4, rows, d), "recurrent.weight", hint)?);
-                if let Some(score) = self.cell.score() {
-                    layer.vector = vector(score)?;
-                }
+                Some(vb.get_with_hints((4, d + keys, d), "recurrent.weight", hint)?)
             }
-            Cell::QuadrantAttention { score } => {
-                let vb = vb.pp("attention");
+            _ => None,
+        };
+        let vector = match self.cell.score() {
+            Some(Score::TanhAdditive) => {
+                let hint = normal((1.0 / keys as f64).sqrt());
+                Some(vb.get_with_hints((4, keys), "score.vector", hint)?)
+            }
+            _ => None,
+        };
+        let attention = match self.cell {
+            Cell::QuadrantAttention { .. } => {
                 let stdev = (1.0 / channels as f64).sqrt();
-                layer.attention = Some(Product::new(channels, 4 * (a + d + a), stdev, &vb)?);
-                layer.vector = vector(score)?;
+                let width = queries + d + keys;
+                Some(Product::new(channels, 4 * width, stdev, &vb.pp("attention"))?)
             }
-        }
-        Ok(Some(layer))
+            _ => None,
+        };
+        let config = self.clone();
+        Ok(Some(DenseRnn { config, keys, input, output, recurrent, vector, attention }))
     }
 }
 
 impl DenseRnn {
-    fn new(
-        config: &DenseRnnConfig,
-        input: Product,
-        out: usize,
-        vb: &VarBuilder<'_>,
-    ) -> Result<Self> {
-        let hidden = 4 * config.hidden_channels;
-        let stdev = (1.0 / hidden as f64).sqrt();
-        let output = Product::new(hidden, out, stdev, &vb.pp("output"))?;
-        let (recurrent, vector, attention) = (None, None, None);
-        Ok(Self { config: config.clone(), input, output, recurrent, vector, attention })
-    }
-
     /// Runs the four directions over `features` and joins them.
     ///
     /// # Shapes
@@ -117,52 +112,44 @@ impl DenseRnn {
     ///
     /// # Errors
     ///
-    /// [`crate::Error::Shape`] for an empty grid, [`crate::Error::Candle`] for another number of
-    /// channels than the layer was built with.
+    /// [`crate::Error::Grid`] for an empty grid or another number of channels than the layer was
+    /// built with.
     pub fn forward(&self, features: &Tensor) -> Result<Tensor> {
-        let (n, c, h, w) = features.dims4()?;
-        let units = features.permute((0, 2, 3, 1))?.reshape((n * h * w, c))?; // [n·h·w, c]
-        let hidden = self.hidden(&units, (n, h, w))?; //                        [n, h, w, 4, d]
-        let d = self.config.hidden_channels;
-        let joined = self.output.apply(&hidden.reshape((n * h * w, 4 * d))?)?; // [n·h·w, k]
-        let k = joined.dim(1)?;
-        Ok(joined.reshape((n, h, w, k))?.permute((0, 3, 1, 2))?.contiguous()?) // [n, k, h, w]
+        let hidden = self.hidden(features)?; //                   [n, 4·d, h, w]
+        self.output.apply(&hidden, Identity)
     }
 
-    fn hidden(&self, units: &Tensor, (n, h, w): (usize, usize, usize)) -> Result<Tensor> {
-        let by_direction = |product: &Product| -> Result<Tensor> {
-            let rows = product.apply(units)?;
-            let width = rows.dim(1)? / 4;
-            Ok(rows.reshape((n, h, w, 4, width))?)
-        };
-        let own = by_direction(&self.input)?; //                                [n, h, w, 4, e]
-        let activate = |pre: Tensor| match self.config.activation {
-            Activation::Relu => pre.relu(),
-            Activation::Tanh => pre.tanh(),
-        };
+    /// The hidden states of all units and directions, `[n, 4·d, h, w]`.
+    pub(crate) fn hidden(&self, features: &Tensor) -> Result<Tensor> {
         match (self.config.cell, &self.recurrent, &self.attention) {
             (Cell::Scan { graph, aggregation }, Some(recurrent), _) => {
-                let activation = self.config.activation;
-                let mode = Scan { graph, aggregation, activation };
+                let own = self.input.apply(features, Identity)?; // [n, 4·(d + q), h, w]
+                let mode = Scan { graph, aggregation, activation: self.config.activation };
                 scan(&own, recurrent, self.vector.as_ref(), &mode)
             }
             (Cell::QuadrantAttention { score }, _, Some(attention)) => {
-                let input = by_direction(attention)?; //                        [n, h, w, 4, a+d+a]
-                let keys = self.config.attention_channels;
+                let input = attention.apply(features, Identity)?; // [n, 4·(q + d + a), h, w]
                 let vector = self.vector.as_ref();
-                let attended = attention::quadrant_attention(&input, vector, keys, score)?;
-                Ok(activate((own + attended)?)?)
+                let attended = attention::quadrant_attention(&input, vector, self.keys, score)?;
+                let pre = (self.input.apply(features, Identity)? + attended)?;
+                Ok(match self.config.activation {
+                    Activation::Relu => pre.relu()?,
+                    Activation::Tanh => pre.tanh()?,
+                })
             }
-            _ => Ok(activate(own)?),
+            _ => match self.config.activation {
+                Activation::Relu => self.input.apply(features, Relu),
+                Activation::Tanh => Ok(self.input.apply(features, Identity)?.tanh()?),
+            },
         }
     }
 }
 
-/// `x ↦ x·weightᵀ + bias` over rows.
+/// `x ↦ weight·x + bias` at every unit.
 #[derive(Debug)]
-struct Product {
-    weight: Tensor,
-    bias: Tensor,
+pub(crate) struct Product {
+    pub(crate) weight: Tensor,
+    pub(crate) bias: Tensor,
 }
 
 impl Product {
@@ -172,20 +159,12 @@ impl Product {
         Ok(Self { weight, bias })
     }
 
-    /// The input product of a scan: for each direction `d` rows of `U` and `a` of `Ua`.
-    fn of_direction_blocks(
-        channels: usize,
-        d: usize,
-        a: usize,
-        vb: &VarBuilder<'_>,
-    ) -> Result<Self> {
-        let stdev = (2.0 / channels as f64).sqrt();
-        Self::new(channels, 4 * (d + a), stdev, &vb.pp("input"))
-    }
-
-    /// `[rows, channels]` to `[rows, out]`.
-    fn apply(&self, rows: &Tensor) -> Result<Tensor> {
-        Ok(rows.matmul(&self.weight.t()?)?.broadcast_add(&self.bias)?)
+    /// `[n, channels, h, w]` to `[n, out, h, w]`.
+    pub(crate) fn apply(&self, x: &Tensor, activation: grid_ops::Activation) -> Result<Tensor> {
+        let (out, channels) = self.weight.dims2()?;
+        let weight = self.weight.reshape((out, channels, 1, 1))?;
+        let config = Conv2d { activation, ..Conv2d::default() };
+        Ok(conv2d(x, &weight, Some(&self.bias), &config)?)
     }
 }
 

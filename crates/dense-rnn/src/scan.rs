@@ -1,13 +1,19 @@
 //! The scan of a grid in four directions, as one differentiable operation.
 
+mod by_pairs;
+mod few;
 mod kernel;
+mod neighbours;
 mod op;
 mod running;
+mod state;
+mod tiles;
 
 use attention::{Score, kernel::RowShape};
 use candle_core::Tensor;
+pub use tiles::{TileBorder, scan_by_tiles, scan_tile};
 
-use crate::{Activation, Error, Graph, Result};
+use crate::{Activation, Error, Graph, Result, composed};
 
 /// How the hidden states of a unit's predecessors become one vector `hhat`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -20,6 +26,16 @@ pub enum Aggregation {
     Mean,
     /// `Σ a(v, u) h(u)` with `a(v, ·)` the softmax of a score over the predecessors.
     Attention(Score),
+}
+
+impl Aggregation {
+    /// The score, if it attends.
+    pub fn score(self) -> Option<Score> {
+        match self {
+            Self::Attention(score) => Some(score),
+            Self::Sum | Self::Mean => None,
+        }
+    }
 }
 
 /// What a [`scan`] computes.
@@ -41,17 +57,19 @@ pub struct Scan {
 ///
 /// # Shapes
 ///
-/// - `input`: `[n, h, w, 4, d + a]`: `U x + b` and, for attention, the query `Ua x + ba`, of every
-///   unit and direction (`a` = 0 for [`Aggregation::Sum`] and [`Aggregation::Mean`])
-/// - `weights`: `[4, d + a, d]`: `W` stacked on `Wa`, a pair for each direction
+/// - `input`: `[n, 4·(d + q), h, w]`: for each direction `U x + b` and, for attention with a
+///   query, `Ua x + ba` (`q` = `a` for [`Score::TanhAdditive`] and [`Score::ScaledDot`], else 0)
+/// - `weights`: `[4, d + a, d]`: for each direction `W` stacked on `Wa` (`a` = 0 for
+///   [`Aggregation::Sum`] and [`Aggregation::Mean`], 1 for [`Score::LinearAdditive`])
 /// - `vector`: `[4, a]`, `va` of [`Score::TanhAdditive`]; `None` otherwise
-/// - returns: `[n, h, w, 4, d]`, the hidden states, in the image's own orientation
+/// - returns: `[n, 4·d, h, w]`, the hidden states by direction, in the image's own orientation
 ///
 /// Differentiable in all three. One direction takes `h + w - 1` dependent steps, one per
-/// anti-diagonal. `Sum` and `Mean` take O(d²) time a unit; attention over the dense graph adds
-/// O(a + d) for each pair. Memory is O(n·h·w·(d + a)) always: weights are recomputed in the
-/// backward pass. Parallel over images × directions; the result does not depend on the number of
-/// threads.
+/// anti-diagonal. `Sum`, `Mean` and the linear score take O(d²) time a unit; the other scores over
+/// the dense graph add O(a + d) for each pair. Memory is O(n·h·w·(d + a)) always: weights are
+/// recomputed in the backward pass. Parallel over images × directions and, within one, over tiles;
+/// the result does not depend on the number of threads. Off the CPU it runs as
+/// [`composed::scan`].
 ///
 /// # Errors
 ///
@@ -63,42 +81,62 @@ pub fn scan(
     vector: Option<&Tensor>,
     scan: &Scan,
 ) -> Result<Tensor> {
+    let shape = checked(input, weights, vector, scan)?;
+    if !input.device().is_cpu() {
+        return composed::scan(input, weights, vector, scan);
+    }
+    let (_, _, h, w) = input.dims4()?;
+    let vector = match vector {
+        Some(vector) => vector.contiguous()?,
+        None => Tensor::zeros((4, shape.key.max(1)), input.dtype(), input.device())?,
+    };
+    let plan = kernel::Plan { size: (h, w), corner: (0, 0), shape, scan: *scan };
+    Ok(input.contiguous()?.apply_op3(&weights.contiguous()?, &vector, op::ScanOp::new(plan))?)
+}
+
+/// The channels of values and keys, or why the scan cannot run.
+pub(crate) fn checked(
+    input: &Tensor,
+    weights: &Tensor,
+    vector: Option<&Tensor>,
+    scan: &Scan,
+) -> Result<RowShape> {
     let op = "scan";
     let shape_error =
         |expected, got: &Tensor| Error::Shape { op, expected, got: got.dims().into() };
-    let &[_, h, w, 4, width] = input.dims() else {
-        return Err(shape_error("input: [n, h, w, 4, d + a]", input));
+    let &[_, channels, _, _] = input.dims() else {
+        return Err(shape_error("input: [n, 4·(d + q), h, w]", input));
     };
     let &[4, rows, d] = weights.dims() else {
         return Err(shape_error("weights: [4, d + a, d]", weights));
     };
     if input.elem_count() == 0 || d == 0 {
-        return Err(shape_error("input: [n, h, w, 4, d + a] with n, h, w and d positive", input));
+        return Err(shape_error("input: [n, 4·(d + q), h, w], none of them zero", input));
     }
-    if rows != width {
-        return Err(shape_error("weights: [4, d + a, d] with d + a as in input", weights));
-    }
-    let attends = matches!(scan.aggregation, Aggregation::Attention(_));
-    if attends != (rows > d) || rows < d {
+    let score = scan.aggregation.score();
+    if (score.is_some() != (rows > d)) || rows < d {
         let expected = "weights: [4, d + a, d] with a > 0 for attention and a = 0 otherwise";
         return Err(shape_error(expected, weights));
     }
-    let shape = RowShape { value: d, key: rows - d };
-    let vector = match (scan.aggregation, vector) {
-        (Aggregation::Attention(Score::TanhAdditive), Some(vector))
-            if vector.dims() == [4, shape.key] =>
-        {
-            vector.contiguous()?
-        }
-        (Aggregation::Attention(Score::TanhAdditive), given) => {
+    let keys = rows - d;
+    if score == Some(Score::LinearAdditive) && keys != 1 {
+        return Err(shape_error("weights: [4, d + 1, d] for a linear score", weights));
+    }
+    let queries = score.map_or(0, |score| score.query_channels(keys));
+    if channels != 4 * (d + queries) {
+        let expected = "input: [n, 4·(d + q), h, w] with d and q as in weights";
+        return Err(shape_error(expected, input));
+    }
+    match (score, vector) {
+        (Some(Score::TanhAdditive), Some(vector)) if vector.dims() == [4, keys] => {}
+        (Some(Score::TanhAdditive), given) => {
             let got = given.map_or_else(Vec::new, |vector| vector.dims().to_vec());
             return Err(Error::Shape { op, expected: "vector: [4, a] for tanh-additive", got });
         }
         (_, Some(vector)) => {
             return Err(shape_error("no vector: only the tanh-additive score has one", vector));
         }
-        (_, None) => Tensor::zeros((4, shape.key.max(1)), input.dtype(), input.device())?,
-    };
-    let op = op::ScanOp::new(kernel::Plan { size: (h, w), shape, scan: *scan });
-    Ok(input.contiguous()?.apply_op3(&weights.contiguous()?, &vector, op)?)
+        (_, None) => {}
+    }
+    Ok(RowShape { value: d, key: keys })
 }

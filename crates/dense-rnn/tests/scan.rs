@@ -4,16 +4,17 @@
 mod twin;
 
 use candle_core::{DType, Device, Tensor};
-use dense_rnn::{Activation, Aggregation, Direction, Graph, Scan, Score, scan};
+use dense_rnn::{Activation, Aggregation, Direction, Graph, Scan, Score, scan, scan_by_tiles};
 use proptest::prelude::*;
 use testkit::{assert_close, tensor, var};
 
 const GRAPHS: [Graph; 3] = [Graph::Dag4, Graph::Dag8, Graph::Dense];
-const AGGREGATIONS: [Aggregation; 4] = [
+const AGGREGATIONS: [Aggregation; 5] = [
     Aggregation::Sum,
     Aggregation::Mean,
     Aggregation::Attention(Score::TanhAdditive),
     Aggregation::Attention(Score::ScaledDot),
+    Aggregation::Attention(Score::LinearAdditive),
 ];
 
 fn modes() -> impl Iterator<Item = Scan> {
@@ -26,7 +27,18 @@ fn modes() -> impl Iterator<Item = Scan> {
 }
 
 fn keys(mode: &Scan, a: usize) -> usize {
-    if matches!(mode.aggregation, Aggregation::Attention(_)) { a } else { 0 }
+    mode.aggregation.score().map_or(0, |score| score.key_channels(a))
+}
+
+/// Channels of an input row.
+fn width(mode: &Scan, d: usize, a: usize) -> usize {
+    d + mode.aggregation.score().map_or(0, |score| score.query_channels(keys(mode, a)))
+}
+
+/// `[n, 4·width, h, w]` to `[n, 4, h, w, width]`.
+fn by_unit(planes: &Tensor) -> Tensor {
+    let (n, width, h, w) = planes.dims4().unwrap();
+    planes.reshape((n, 4, width / 4, h, w)).unwrap().permute((0, 1, 3, 4, 2)).unwrap()
 }
 
 fn has_vector(mode: &Scan) -> bool {
@@ -38,30 +50,29 @@ fn flat(t: &Tensor) -> Vec<f64> {
 }
 
 /// Input, weights and vector of a problem; the weights small enough for sums to stay finite.
-fn problem(seed: u64, n: usize, s: twin::Sizes) -> [Tensor; 3] {
-    let e = s.d + s.a;
-    let input = tensor(seed, &[n, s.h, s.w, 4, e]);
-    let weights = (tensor(seed + 1, &[4, e, s.d]) * (1.0 / s.d as f64)).unwrap();
+fn problem(seed: u64, n: usize, mode: &Scan, s: twin::Sizes) -> [Tensor; 3] {
+    let input = tensor(seed, &[n, 4 * width(mode, s.d, s.a), s.h, s.w]);
+    let weights = (tensor(seed + 1, &[4, s.d + s.a, s.d]) * (1.0 / s.d as f64)).unwrap();
     [input, weights, tensor(seed + 2, &[4, s.a.max(1)])]
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
     #[test]
     fn equals_the_twin(
-        (n, h, w) in (1usize..3, 1usize..6, 1usize..6),
+        // Up to three tiles of pairs along each axis.
+        (n, h, w) in (1usize..3, 1usize..18, 1usize..18),
         (d, a) in (1usize..20, 1usize..19),
         seed in 0u64..1 << 32,
     ) {
         for mode in modes() {
             let sizes = twin::Sizes { h, w, d, a: keys(&mode, a) };
-            let e = d + sizes.a;
-            let [input, weights, vector] = problem(seed, n, sizes);
+            let [input, weights, vector] = problem(seed, n, &mode, sizes);
             let got = scan(&input, &weights, has_vector(&mode).then_some(&vector), &mode).unwrap();
             for image in 0..n {
                 for direction in Direction::ALL {
                     let k = direction as usize;
-                    let of = |t: &Tensor| flat(&t.get(image).unwrap().narrow(2, k, 1).unwrap());
+                    let of = |t: &Tensor| flat(&by_unit(t).get(image).unwrap().get(k).unwrap());
                     let (expected, _) = twin::scan(
                         sizes,
                         direction,
@@ -70,8 +81,8 @@ proptest! {
                         &flat(&weights.get(k).unwrap()),
                         &flat(&vector.get(k).unwrap()),
                     );
-                    prop_assert_eq!(of(&input).len(), h * w * e);
-                    assert_close(&of(&got), &expected, 1e-9);
+                    let largest = expected.iter().fold(1.0f64, |m, h| m.max(h.abs()));
+                    assert_close(&of(&got), &expected, 1e-12 * largest);
                 }
             }
         }
@@ -81,9 +92,9 @@ proptest! {
 #[test]
 fn gradients_match_central_differences() {
     for mode in modes() {
-        for (h, w) in [(3, 4), (1, 3), (4, 1), (1, 1)] {
-            let (d, a) = (3, keys(&mode, 2));
-            let input = var(11, &[2, h, w, 4, d + a]);
+        for (h, w) in [(3, 4), (1, 3), (4, 1), (1, 1), (2, 10)] {
+            let (d, a) = (2, keys(&mode, 2));
+            let input = var(11, &[1, 4 * width(&mode, d, a), h, w]);
             let weights = var(12, &[4, d + a, d]);
             let vector = var(13, &[4, a.max(1)]);
             let mut inputs = vec![&input, &weights];
@@ -107,13 +118,14 @@ fn large_scores_take_the_direct_path_and_keep_their_gradient() {
         activation: Activation::Tanh,
     };
     // Queries near 200: e^{2q} e^{2k} would overflow in f64 from about 355.
-    let input = var(21, &[1, 2, 3, 4, 4]);
+    let input = var(21, &[1, 4 * 4, 2, 3]);
     let weights = var(22, &[4, 4, 2]);
     let vector = var(23, &[4, 2]);
     let scaled = || -> candle_core::Result<Tensor> {
-        let own = input.narrow(4, 0, 2)?;
-        let query = (input.narrow(4, 2, 2)? + 200.0)?;
-        Tensor::cat(&[own, query], 4)
+        let parts = input.reshape((1, 4, 4, 2, 3))?;
+        let own = parts.narrow(2, 0, 2)?;
+        let query = (parts.narrow(2, 2, 2)? + 200.0)?;
+        Tensor::cat(&[own, query], 2)?.reshape((1, 16, 2, 3))
     };
     let keys = || -> candle_core::Result<Tensor> {
         let value = weights.narrow(1, 0, 2)?;
@@ -121,48 +133,56 @@ fn large_scores_take_the_direct_path_and_keep_their_gradient() {
         Tensor::cat(&[value, key], 1)
     };
     let sizes = twin::Sizes { h: 2, w: 3, d: 2, a: 2 };
-    let got = scan(&scaled().unwrap(), &keys().unwrap(), Some(&vector), &mode).unwrap();
-    let of = |t: &Tensor| flat(&t.get(0).unwrap().narrow(2, 0, 1).unwrap());
-    let (expected, _) = twin::scan(
-        sizes,
-        Direction::SouthEast,
-        &mode,
-        &of(&scaled().unwrap()),
-        &flat(&keys().unwrap().get(0).unwrap()),
-        &flat(&vector.get(0).unwrap()),
-    );
-    assert_close(&of(&got), &expected, 1e-9);
-    testkit::check_gradients(&[&input, &vector], || {
-        Ok(scan(&scaled()?, &weights.as_tensor().clone(), Some(&vector), &mode)?)
-    })
-    .unwrap();
+    for graph in GRAPHS {
+        let mode = Scan { graph, ..mode };
+        let got = scan(&scaled().unwrap(), &keys().unwrap(), Some(&vector), &mode).unwrap();
+        let of = |t: &Tensor| flat(&by_unit(t).get(0).unwrap().get(0).unwrap());
+        let (expected, _) = twin::scan(
+            sizes,
+            Direction::SouthEast,
+            &mode,
+            &of(&scaled().unwrap()),
+            &flat(&keys().unwrap().get(0).unwrap()),
+            &flat(&vector.get(0).unwrap()),
+        );
+        assert_close(&of(&got), &expected, 1e-9);
+        testkit::check_gradients(&[&input, &vector], || {
+            Ok(scan(&scaled()?, &weights.as_tensor().clone(), Some(&vector), &mode)?)
+        })
+        .unwrap();
+    }
 }
 
 #[test]
 fn flipping_the_image_permutes_the_directions() {
     for mode in modes() {
-        let (h, w, d, a) = (3, 4, 5, keys(&mode, 3));
+        let (h, w, d, a) = (9, 4, 5, keys(&mode, 3));
         let sizes = twin::Sizes { h, w, d, a };
-        let [input, weights, vector] = problem(31, 1, sizes);
+        let [input, weights, vector] = problem(31, 1, &mode, sizes);
         let vector = has_vector(&mode).then_some(vector);
         let swap = |t: &Tensor, dim: usize| {
             // Columns flipped: south-east and south-west change places, as do the northern two.
             let order = Tensor::new(&[1u32, 0, 3, 2], &Device::Cpu).unwrap();
             t.contiguous().unwrap().index_select(&order, dim).unwrap()
         };
+        let swap_planes = |t: &Tensor| {
+            let (n, width, h, w) = t.dims4().unwrap();
+            let by_direction = t.reshape((n, 4, width / 4, h, w)).unwrap();
+            swap(&by_direction, 1).reshape((n, width, h, w)).unwrap()
+        };
         let flip = |t: &Tensor| {
             let order = Tensor::from_iter((0..w as u32).rev(), &Device::Cpu).unwrap();
-            t.contiguous().unwrap().index_select(&order, 2).unwrap()
+            t.contiguous().unwrap().index_select(&order, 3).unwrap()
         };
         let straight = scan(&input, &weights, vector.as_ref(), &mode).unwrap();
         let flipped = scan(
-            &swap(&flip(&input), 3),
+            &swap_planes(&flip(&input)),
             &swap(&weights, 0),
             vector.map(|v| swap(&v, 0)).as_ref(),
             &mode,
         )
         .unwrap();
-        assert_close(&flat(&swap(&flip(&flipped), 3)), &flat(&straight), 1e-12);
+        assert_close(&flat(&swap_planes(&flip(&flipped))), &flat(&straight), 1e-12);
     }
 }
 
@@ -170,33 +190,40 @@ fn flipping_the_image_permutes_the_directions() {
 fn without_recurrent_weight_it_is_pointwise() {
     for mode in modes() {
         let (d, a) = (4, keys(&mode, 3));
-        let [input, weights, vector] = problem(41, 2, twin::Sizes { h: 3, w: 3, d, a });
+        let [input, weights, vector] = problem(41, 2, &mode, twin::Sizes { h: 3, w: 3, d, a });
         let weights = (weights * 0.0).unwrap();
         let vector = has_vector(&mode).then_some(&vector);
         let got = scan(&input, &weights, vector, &mode).unwrap();
-        let own = input.narrow(4, 0, d).unwrap();
+        let own = by_unit(&input).narrow(4, 0, d).unwrap();
         let expected = match mode.activation {
             Activation::Relu => own.relu().unwrap(),
             Activation::Tanh => own.tanh().unwrap(),
         };
-        assert_close(&flat(&got), &flat(&expected), 1e-12);
+        assert_close(&flat(&by_unit(&got)), &flat(&expected), 1e-12);
     }
 }
 
 #[test]
 fn uniform_scores_make_attention_a_mean() {
-    let (d, a) = (4, 3);
-    let [input, weights, _] = problem(51, 1, twin::Sizes { h: 4, w: 5, d, a });
+    let (d, a, h, w) = (4, 3, 9, 11);
     let activation = Activation::Relu;
     for graph in GRAPHS {
         let aggregation = Aggregation::Attention(Score::TanhAdditive);
-        let zero = Tensor::zeros((4, a), DType::F64, &Device::Cpu).unwrap();
         let mode = Scan { graph, aggregation, activation };
+        let [input, weights, _] = problem(51, 1, &mode, twin::Sizes { h, w, d, a });
+        let zero = Tensor::zeros((4, a), DType::F64, &Device::Cpu).unwrap();
         let attended = scan(&input, &weights, Some(&zero), &mode).unwrap();
         let mode = Scan { graph, aggregation: Aggregation::Mean, activation };
-        let own = input.narrow(4, 0, d).unwrap().contiguous().unwrap();
+        let own = input.reshape((1, 4, d + a, h, w)).unwrap().narrow(2, 0, d).unwrap();
+        let own = own.reshape((1, 4 * d, h, w)).unwrap();
         let values = weights.narrow(1, 0, d).unwrap().contiguous().unwrap();
         let mean = scan(&own, &values, None, &mode).unwrap();
+        assert_close(&flat(&attended), &flat(&mean), 1e-12);
+        // A linear score of zero is uniform as well.
+        let aggregation = Aggregation::Attention(Score::LinearAdditive);
+        let mode = Scan { graph, aggregation, activation };
+        let weights = values.pad_with_zeros(1, 0, 1).unwrap();
+        let attended = scan(&own, &weights, None, &mode).unwrap();
         assert_close(&flat(&attended), &flat(&mean), 1e-12);
     }
 }
@@ -204,8 +231,8 @@ fn uniform_scores_make_attention_a_mean() {
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
     for mode in modes() {
-        let sizes = twin::Sizes { h: 7, w: 9, d: 33, a: keys(&mode, 17) };
-        let problem = problem(61, 3, sizes);
+        let sizes = twin::Sizes { h: 35, w: 19, d: 33, a: keys(&mode, 17) };
+        let problem = problem(61, 2, &mode, sizes);
         let [input, weights, vector] = problem
             .map(|t| candle_core::Var::from_tensor(&t.to_dtype(DType::F32).unwrap()).unwrap());
         let run = |threads: usize| {
@@ -233,7 +260,7 @@ fn any_number_of_threads_gives_the_same_bits() {
 fn single_precision_is_close_on_a_large_grid() {
     for mode in modes().filter(|mode| mode.aggregation != Aggregation::Sum) {
         let (d, a) = (16, keys(&mode, 8));
-        let [input, weights, vector] = problem(71, 1, twin::Sizes { h: 60, w: 60, d, a });
+        let [input, weights, vector] = problem(71, 1, &mode, twin::Sizes { h: 60, w: 60, d, a });
         let vector = has_vector(&mode).then_some(vector);
         let exact = flat(&scan(&input, &weights, vector.as_ref(), &mode).unwrap());
         let single = |t: &Tensor| t.to_dtype(DType::F32).unwrap();
@@ -248,7 +275,7 @@ fn single_precision_is_close_on_a_large_grid() {
 fn nan_comes_out_as_nan() {
     for mode in modes() {
         let (d, a) = (2, keys(&mode, 2));
-        let [input, weights, vector] = problem(81, 1, twin::Sizes { h: 2, w: 2, d, a });
+        let [input, weights, vector] = problem(81, 1, &mode, twin::Sizes { h: 2, w: 2, d, a });
         let input = (input * f64::NAN).unwrap();
         let vector = has_vector(&mode).then_some(&vector);
         let hidden = flat(&scan(&input, &weights, vector, &mode).unwrap());
@@ -264,11 +291,83 @@ fn errors_name_what_was_expected_and_found() {
         scan(&tensor(1, input), &tensor(2, weights), None, &mean).unwrap_err().to_string()
     };
     assert_eq!(
-        message(&[1, 2, 3, 4, 5], &[4, 6, 5]),
-        "scan: expected weights: [4, d + a, d] with d + a as in input, got [4, 6, 5]"
+        message(&[1, 24, 2, 3], &[4, 5, 5]),
+        "scan: expected input: [n, 4·(d + q), h, w] with d and q as in weights, got [1, 24, 2, 3]"
     );
-    assert!(message(&[1, 0, 3, 4, 5], &[4, 5, 5]).contains("positive, got [1, 0, 3, 4, 5]"));
-    assert!(message(&[1, 2, 3, 4, 5], &[4, 5, 0]).contains("positive"));
-    assert!(message(&[1, 2, 3, 4, 5], &[4, 5, 4]).contains("a = 0 otherwise"));
-    assert!(message(&[2, 3, 4, 5], &[4, 5, 5]).contains("input: [n, h, w, 4, d + a]"));
+    assert!(message(&[1, 20, 0, 3], &[4, 5, 5]).contains("none of them zero, got [1, 20, 0, 3]"));
+    assert!(message(&[1, 20, 2, 3], &[4, 5, 0]).contains("none of them zero"));
+    assert!(message(&[1, 20, 2, 3], &[4, 6, 5]).contains("a = 0 otherwise"));
+    assert!(message(&[20, 2, 3], &[4, 5, 5]).contains("input: [n, 4·(d + q), h, w]"));
+}
+
+#[test]
+fn the_composition_is_the_same_in_value_and_gradients() {
+    for mode in modes() {
+        let (d, a) = (3, keys(&mode, 2));
+        let input = var(91, &[2, 4 * width(&mode, d, a), 4, 9]);
+        let weights = var(92, &[4, d + a, d]);
+        let vector = var(93, &[4, a.max(1)]);
+        let given = has_vector(&mode).then_some(vector.as_tensor());
+        let run = |hidden: Tensor| {
+            let towards = tensor(94, hidden.dims());
+            let grads = (&hidden * towards).unwrap().sum_all().unwrap().backward().unwrap();
+            let of_vector = grads.get(&vector).filter(|_| has_vector(&mode)).map_or(vec![], flat);
+            let of = |var: &candle_core::Var| flat(grads.get(var).unwrap());
+            [flat(&hidden), of(&input), of(&weights), of_vector]
+        };
+        let fast = run(scan(&input, &weights, given, &mode).unwrap());
+        let slow = run(dense_rnn::composed::scan(&input, &weights, given, &mode).unwrap());
+        for (fast, slow) in fast.iter().zip(&slow) {
+            let largest = slow.iter().fold(1.0f64, |m, x| m.max(x.abs()));
+            assert_close(fast, slow, 1e-11 * largest);
+        }
+    }
+}
+
+#[test]
+fn tiles_with_borders_handed_on_give_the_whole_scan() {
+    for mode in modes() {
+        let (d, a) = (5, keys(&mode, 1));
+        let sizes = twin::Sizes { h: 11, w: 14, d, a };
+        let [input, weights, _] = problem(95, 2, &mode, sizes);
+        let tiles = |tile| scan_by_tiles(&input, &weights, &mode, tile);
+        let handed_on = match mode.aggregation {
+            Aggregation::Sum | Aggregation::Mean => true,
+            Aggregation::Attention(score) => {
+                score == Score::LinearAdditive && mode.graph == Graph::Dense
+            }
+        };
+        if handed_on {
+            let whole = flat(&scan(&input, &weights, None, &mode).unwrap());
+            for tile in [(4, 5), (1, 1), (11, 14), (100, 3), (35, 1)] {
+                assert_close(&flat(&tiles(tile).unwrap()), &whole, 1e-12);
+            }
+            let error = tiles((0, 4)).unwrap_err().to_string();
+            assert!(error.contains("tile = (0, 4)"), "{error}");
+        } else {
+            let error = tiles((4, 5)).unwrap_err().to_string();
+            assert!(error.contains("have a state that"), "{error}");
+        }
+    }
+}
+
+/// A grid of several tiles of sums: they hand their borders on inside one scan as well.
+#[test]
+fn a_grid_of_many_tiles_equals_the_twin() {
+    for mode in modes().filter(|mode| mode.activation == Activation::Relu) {
+        let sizes = twin::Sizes { h: 34, w: 67, d: 2, a: keys(&mode, 2) };
+        let [input, weights, vector] = problem(96, 1, &mode, sizes);
+        let weights = if mode.aggregation == Aggregation::Sum { weights * 1e-3 } else { Ok(weights) };
+        let weights = weights.unwrap();
+        let given = has_vector(&mode).then_some(&vector);
+        let got = scan(&input, &weights, given, &mode).unwrap();
+        for direction in Direction::ALL {
+            let k = direction as usize;
+            let of = |t: &Tensor| flat(&by_unit(t).get(0).unwrap().get(k).unwrap());
+            let (weights, vector) = (flat(&weights.get(k).unwrap()), flat(&vector.get(k).unwrap()));
+            let (expected, _) =
+                twin::scan(sizes, direction, &mode, &of(&input), &weights, &vector);
+            assert_close(&of(&got), &expected, 1e-10);
+        }
+    }
 }

@@ -18,7 +18,7 @@
 //! On another device than the CPU every operation runs as the composition of candle's own in
 //! [`composed`].
 //!
-//! [`Real`], [`matmul`], [`view`] and [`Elements`] are what other crates build kernels of their own with.
+//! [`Real`], [`matmul`], [`Product`], [`view`] and [`Elements`] are what other crates build kernels of their own with.
 //!
 //! Not here: parameters and configurations of networks, and what candle already does right.
 
@@ -33,6 +33,7 @@ mod linear_map;
 mod nearest;
 mod padded;
 mod pool;
+mod product;
 mod real;
 mod resize;
 mod simd;
@@ -46,6 +47,7 @@ pub use cross_entropy::{IGNORE, cross_entropy, upsampled_cross_entropy};
 pub use error::{Error, Result};
 pub use nearest::upsample_nearest;
 pub use pool::{Pool, Rounding, max_pool2d};
+pub use product::{Product, Start};
 pub use real::{Elements, MatMut, MatRef, Real, matmul, view};
 pub use resize::{Corners, resize_bilinear};
 pub use simd::{Vectors, inlined, simd};

@@ -49,8 +49,12 @@ pub trait Vectors: Copy + 'static {
     fn plus<S: Simd>(simd: S, a: Self::Of<S>, b: Self::Of<S>) -> Self::Of<S>;
     /// `a - b`.
     fn minus<S: Simd>(simd: S, a: Self::Of<S>, b: Self::Of<S>) -> Self::Of<S>;
+    /// `a · b`.
+    fn times<S: Simd>(simd: S, a: Self::Of<S>, b: Self::Of<S>) -> Self::Of<S>;
     /// `a · b + c`.
     fn fused<S: Simd>(simd: S, a: Self::Of<S>, b: Self::Of<S>, c: Self::Of<S>) -> Self::Of<S>;
+    /// `1 / x` of numbers between 1e-30 and 1e30, within two units in the last place.
+    fn reciprocal<S: Simd>(simd: S, x: Self::Of<S>) -> Self::Of<S>;
     /// Where the value is larger than the top one or NaN, it and its tag take their place.
     fn take_larger<S: Simd>(
         simd: S,
@@ -64,7 +68,8 @@ pub trait Vectors: Copy + 'static {
 macro_rules! vectors {
     ($number:ty, $of:ident, $lanes:ident, $splat:ident, $as_simd:ident, $load:ident,
      $as_mut_simd:ident, $store:ident, $add:ident, $sub:ident, $mul_add:ident, $sum:ident,
-     $larger:ident, $equal:ident, $not:ident, $or:ident, $select:ident) => {
+     $larger:ident, $equal:ident, $not:ident, $or:ident, $select:ident, $mul:ident,
+     $reciprocal:ident) => {
         impl Vectors for $number {
             type Of<S: Simd> = S::$of;
 
@@ -105,8 +110,18 @@ macro_rules! vectors {
             }
 
             #[inline(always)]
+            fn times<S: Simd>(simd: S, a: S::$of, b: S::$of) -> S::$of {
+                simd.$mul(a, b)
+            }
+
+            #[inline(always)]
             fn fused<S: Simd>(simd: S, a: S::$of, b: S::$of, c: S::$of) -> S::$of {
                 simd.$mul_add(a, b, c)
+            }
+
+            #[inline(always)]
+            fn reciprocal<S: Simd>(simd: S, x: S::$of) -> S::$of {
+                $reciprocal(simd, x)
             }
 
             #[inline(always)]
@@ -145,7 +160,9 @@ vectors!(
     equal_f32s,
     not_m32s,
     or_m32s,
-    select_f32s
+    select_f32s,
+    mul_f32s,
+    reciprocal_f32s
 );
 vectors!(
     f64,
@@ -164,8 +181,29 @@ vectors!(
     equal_f64s,
     not_m64s,
     or_m64s,
-    select_f64s
+    select_f64s,
+    mul_f64s,
+    reciprocal_f64s
 );
+
+/// By AVX-512's approximation and one step of Newton's method, a quarter of a division's time.
+#[inline(always)]
+fn reciprocal_f32s<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(v4) = (&simd as &dyn std::any::Any).downcast_ref::<pulp::x86::V4>() {
+        let f = v4.avx512f;
+        let x = pulp::bytemuck::cast(x);
+        let near = f._mm512_rcp14_ps(x);
+        let error = f._mm512_fnmadd_ps(x, near, f._mm512_set1_ps(1.0));
+        return pulp::bytemuck::cast(f._mm512_fmadd_ps(near, error, near));
+    }
+    simd.div_f32s(simd.splat_f32s(1.0), x)
+}
+
+#[inline(always)]
+fn reciprocal_f64s<S: Simd>(simd: S, x: S::f64s) -> S::f64s {
+    simd.div_f64s(simd.splat_f64s(1.0), x)
+}
 
 /// Numbers summed in their own precision before they join an `f64`: few enough to lose nothing that
 /// matters.

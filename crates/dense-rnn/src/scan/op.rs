@@ -2,13 +2,13 @@
 
 use std::sync::OnceLock;
 
-use attention::{Direction, join_directions, take_direction};
+use attention::{Direction, places, planes_of_rows, rows_of_planes};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType, bail};
-use grid_ops::{Real, simd};
+use grid_ops::{Elements, Real};
 use rayon::prelude::*;
 
-use super::kernel::{Gradients, Passed, Plan, Weights};
+use super::kernel::{Passed, Plan, Weights};
 
 /// A scan of one call; holds what the backward pass needs of the forward pass.
 pub(super) struct ScanOp {
@@ -24,19 +24,10 @@ impl ScanOp {
         Self { plan, f32: OnceLock::new(), f64: OnceLock::new() }
     }
 
-    /// The parameters of `direction` out of `[4, d + a, d]` and `[4, a]`.
-    fn weights_of<'a, T>(
-        &self,
-        direction: Direction,
-        matrix: &'a [T],
-        vector: &'a [T],
-    ) -> Weights<'a, T> {
-        let shape = self.plan.shape;
-        let (of_matrix, of_vector) = (shape.len() * shape.value, vector.len() / 4);
-        Weights {
-            matrix: &matrix[direction as usize * of_matrix..][..of_matrix],
-            vector: &vector[direction as usize * of_vector..][..of_vector],
-        }
+    /// Where the unit of each row lies in a plane, for each direction.
+    fn places(&self) -> [Vec<usize>; 4] {
+        let order = self.plan.tiling().order();
+        Direction::ALL.map(|direction| places(&order, direction, self.plan.size))
     }
 
     fn forward<T: Real + WithDType>(
@@ -51,21 +42,21 @@ impl ScanOp {
             grid_ops::view::<T>(matrix)?,
             grid_ops::view::<T>(vector)?,
         );
-        let run = |task: usize| {
-            let direction = Direction::ALL[task % 4];
-            let input = take_direction(input, task / 4, direction, size, shape.len());
-            let weights = self.weights_of(direction, matrix, vector);
-            simd(
-                #[inline(always)]
-                || self.plan.forward(&input, weights),
-            )
+        let units = self.plan.units();
+        let places = self.places();
+        let mut hidden = vec![T::zero(); n * 4 * shape.value * units];
+        let run = |(task, hidden): (usize, &mut [T])| {
+            let (len, places) = (self.plan.width() * units, &places[task % 4]);
+            let rows = rows_of_planes(&input[task * len..][..len], places);
+            let passed = self.plan.forward(&rows, weights_of(task, matrix, vector));
+            planes_of_rows(&passed.hidden, places, hidden);
+            passed
         };
-        let passed: Vec<Passed<T>> = (0..n * 4).into_par_iter().map(run).collect();
-        let parts: Vec<&[T]> = passed.iter().map(|part| part.hidden.as_slice()).collect();
-        let hidden = join_directions(&parts, size, shape.value);
+        let parts = hidden.par_chunks_mut(shape.value * units);
+        let passed: Vec<Passed<T>> = parts.enumerate().map(run).collect();
         // The same instance runs forward once only; a second run would find the same values.
         let _ = kept.set(passed);
-        Ok((T::to_cpu_storage_owned(hidden), Shape::from((n, size.0, size.1, 4, shape.value))))
+        Ok((T::to_cpu_storage_owned(hidden), Shape::from((n, 4 * shape.value, size.0, size.1))))
     }
 
     fn backward<T: Real + WithDType>(
@@ -75,30 +66,32 @@ impl ScanOp {
         kept: &OnceLock<Vec<Passed<T>>>,
     ) -> candle_core::Result<[Option<Tensor>; 3]> {
         let Some(passed) = kept.get() else { bail!("scan: backward before forward") };
-        let Plan { size, shape, .. } = self.plan;
-        let flat = |t: &Tensor| t.flatten_all()?.to_vec1::<T>();
-        let (inputs, matrices, vectors, grads) =
-            (flat(input)?, flat(matrix)?, flat(vector)?, flat(grad)?);
-        let run = |(task, passed): (usize, &Passed<T>)| {
-            let direction = Direction::ALL[task % 4];
-            let input = take_direction(&inputs, task / 4, direction, size, shape.len());
-            let weights = self.weights_of(direction, &matrices, &vectors);
-            let mut grad = take_direction(&grads, task / 4, direction, size, shape.value);
-            simd(
-                #[inline(always)]
-                || self.plan.backward(&input, weights, passed, &mut grad),
-            )
+        let grad = grad.contiguous()?;
+        let [inputs, matrices, vectors, grads] = [input, matrix, vector, &grad].map(Elements::of);
+        let (inputs, grads) = (inputs.slice::<T>()?, grads.slice::<T>()?);
+        let (matrices, vectors) = (matrices.slice::<T>()?, vectors.slice::<T>()?);
+        let units = self.plan.units();
+        let places = self.places();
+        let mut d_input = vec![T::zero(); inputs.len()];
+        let run = |((task, passed), d_input): ((usize, &Passed<T>), &mut [T])| {
+            let (len, places) = (self.plan.width() * units, &places[task % 4]);
+            let rows = rows_of_planes(&inputs[task * len..][..len], places);
+            let len = self.plan.shape.value * units;
+            let grad = rows_of_planes(&grads[task * len..][..len], places);
+            let weights = weights_of(task, matrices, vectors);
+            let gradients = self.plan.backward(&rows, weights, passed, grad);
+            planes_of_rows(&gradients.input, places, d_input);
+            (gradients.matrix, gradients.vector)
         };
-        let gradients: Vec<Gradients<T>> = passed.par_iter().enumerate().map(run).collect();
-
-        let parts: Vec<&[T]> = gradients.iter().map(|part| part.input.as_slice()).collect();
-        let d_input = join_directions(&parts, size, shape.len());
+        let parts = d_input.par_chunks_mut(self.plan.width() * units);
+        let parameters: Vec<(Vec<T>, Vec<T>)> =
+            passed.par_iter().enumerate().zip(parts).map(run).collect();
         // Serial on purpose: the order of a float sum must not depend on the thread count.
         let mut d_matrix = vec![T::zero(); matrices.len()];
         let mut d_vector = vec![T::zero(); vectors.len()];
-        for (task, part) in gradients.iter().enumerate() {
-            add_at(&mut d_matrix, task % 4, &part.matrix);
-            add_at(&mut d_vector, task % 4, &part.vector);
+        for (task, (matrix, vector)) in parameters.iter().enumerate() {
+            add_at(&mut d_matrix, task % 4, matrix);
+            add_at(&mut d_vector, task % 4, vector);
         }
         let on = input.device();
         Ok([
@@ -107,6 +100,12 @@ impl ScanOp {
             Some(Tensor::from_vec(d_vector, vector.shape(), on)?),
         ])
     }
+}
+
+/// The parameters of a task's direction, the fourth part of each that is the direction's.
+pub(super) fn weights_of<'a, T>(task: usize, matrix: &'a [T], vector: &'a [T]) -> Weights<'a, T> {
+    let part = |all: &'a [T]| &all[task % 4 * (all.len() / 4)..][..all.len() / 4];
+    Weights { matrix: part(matrix), vector: part(vector) }
 }
 
 /// Adds `part` to the `slot`-th of the equal parts of `sums`.

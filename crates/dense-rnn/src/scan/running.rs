@@ -1,44 +1,291 @@
-//! Sums over quadrants, kept up while a scan passes, at O(1) additions a unit.
+//! Scans that keep sums up while passing: O(1) additions a unit, and O(h + w) state at the border
+//! of a tile.
 
-use grid_ops::Real;
+use attention::running::Border;
+use attention::{Tile, Tiling, diagonals_of};
+use grid_ops::{Product, Real, Start};
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
 
-/// Sums over the closed quadrant behind the unit that a scan has reached.
-///
-/// Holds one row sum per grid row and one quadrant sum per grid column: the whole state of the
-/// scan at an anti-diagonal. Only additions, no inclusion–exclusion, so infinities stay
-/// infinities and nothing cancels.
-pub(super) struct QuadrantSums<T> {
-    channels: usize,
-    /// `Σ x(i, q)` over the columns `q` passed in row `i`: `[h, channels]`.
-    rows: Vec<T>,
-    /// `Σ x(p, q)` over the rows `p` passed in column `j` and all `q ≤ j`: `[w, channels]`.
-    columns: Vec<T>,
+use super::kernel::{Gradients, Passed, Plan, Weights};
+use super::state::State;
+
+/// Units of a tile: products of up to 32 rows, and tiles enough for several threads on large grids.
+pub(super) const TILE: (usize, usize) = (32, 32);
+
+/// The borders between the tiles of a grid while a scan passes.
+pub(super) struct Borders<T> {
+    empty: Vec<T>,
+    /// What lies before the first row and the first column of tiles, by tile.
+    columns: Vec<Vec<T>>,
+    rows: Vec<Vec<T>>,
+    /// Before the first row, by tile column; before the first column, by tile row.
+    corners: (Vec<Vec<T>>, Vec<Vec<T>>),
+    done: Vec<Option<Border<T>>>,
 }
 
-impl<T: Real> QuadrantSums<T> {
-    pub(super) fn new((h, w): (usize, usize), channels: usize) -> Self {
-        let zeros = |n: usize| vec![T::zero(); n * channels];
-        Self { channels, rows: zeros(h), columns: zeros(w) }
+/// Borders of a grid behind which there is nothing.
+pub(super) fn outside<T: Real>(plan: &Plan) -> Borders<T> {
+    Borders::new(plan, &Border::outside(plan.size, &State::empty(plan)))
+}
+
+impl<T: Real> Borders<T> {
+    /// Borders of a grid behind which there is `border`.
+    pub(super) fn new(plan: &Plan, border: &Border<T>) -> Self {
+        let empty = State::empty(plan);
+        let s = empty.len();
+        let parts = |all: &[T], units: usize| all.chunks(units * s).map(<[T]>::to_vec).collect();
+        let (columns, rows): (Vec<Vec<T>>, Vec<Vec<T>>) =
+            (parts(&border.columns, TILE.1), parts(&border.rows, TILE.0));
+        // The corner of a tile at the border is the last unit of the part before its own.
+        let corners = |parts: &[Vec<T>]| -> Vec<Vec<T>> {
+            let last = parts.iter().map(|part| part[part.len() - s..].to_vec());
+            std::iter::once(border.corner.clone()).chain(last).collect()
+        };
+        let corners = (corners(&columns), corners(&rows));
+        Self { empty, columns, rows, corners, done: vec![None; plan.tiling().count()] }
     }
 
-    /// The sum over all units `(p, q) ≠ (i, j)` with `p ≤ i`, `q ≤ j`, written to `out`.
-    #[inline(always)]
-    pub(super) fn before(&self, (i, j): (usize, usize), out: &mut [T]) {
-        let rows = &self.rows[i * self.channels..][..self.channels];
-        let columns = &self.columns[j * self.channels..][..self.channels];
-        for ((to, &row), &column) in out.iter_mut().zip(rows).zip(columns) {
-            *to = row + column;
+    /// What is behind a tile.
+    fn behind(&self, tiling: &Tiling, (p, q): (usize, usize)) -> Border<T> {
+        let done = |place| self.done[tiling.index(place)].as_ref();
+        let (above, before) = (p.checked_sub(1), q.checked_sub(1));
+        let columns = above.and_then(|p| done((p, q))).map(|border| border.columns.clone());
+        let rows = before.and_then(|q| done((p, q))).map(|border| border.rows.clone());
+        let corner = match (above, before) {
+            (Some(p), Some(q)) => done((p, q)).map(|border| border.corner.clone()),
+            (None, _) => Some(self.corners.0[q].clone()),
+            (_, None) => Some(self.corners.1[p].clone()),
+        };
+        Border {
+            columns: columns.unwrap_or_else(|| self.columns[q].clone()),
+            rows: rows.unwrap_or_else(|| self.rows[p].clone()),
+            corner: corner.unwrap_or_else(|| self.empty.clone()),
         }
     }
 
-    /// Takes in `scale · x(i, j)`; all of the unit's quadrant must have been taken in before.
-    #[inline(always)]
-    pub(super) fn pass(&mut self, (i, j): (usize, usize), scale: T, x: &[T]) {
-        let rows = &mut self.rows[i * self.channels..][..self.channels];
-        let columns = &mut self.columns[j * self.channels..][..self.channels];
-        for ((row, column), &x) in rows.iter_mut().zip(columns).zip(x) {
-            *row = scale.mul_add(x, *row);
-            *column = *column + *row;
+    /// What the whole grid hands on.
+    pub(super) fn into_border(self, tiling: &Tiling) -> Border<T> {
+        let (rows, columns) = tiling.shape();
+        let of = |place| self.done[tiling.index(place)].as_ref();
+        Border {
+            columns: (0..columns)
+                .filter_map(|q| of((rows - 1, q)))
+                .flat_map(|border| border.columns.iter().copied())
+                .collect(),
+            rows: (0..rows)
+                .filter_map(|p| of((p, columns - 1)))
+                .flat_map(|border| border.rows.iter().copied())
+                .collect(),
+            corner: of((rows - 1, columns - 1)).map_or_else(Vec::new, |last| last.corner.clone()),
         }
+    }
+}
+
+pub(super) fn forward<T: Real>(
+    plan: &Plan,
+    input: &[T],
+    weights: Weights<'_, T>,
+    borders: &mut Borders<T>,
+) -> Passed<T> {
+    let (tiling, turned) = (plan.tiling(), plan.turned(weights.matrix));
+    let mut parts: Vec<Option<Passed<T>>> = (0..tiling.count()).map(|_| None).collect();
+    for diagonal in tiling.diagonals() {
+        let run = |index: usize| {
+            let tile = tiling.tile(index);
+            let border = borders.behind(&tiling, tile.place);
+            let input = tile.of(input, plan.width());
+            let task = ForwardTile { plan, tile, input, turned: &turned, border };
+            (index, pulp::Arch::new().dispatch(task))
+        };
+        let done: Vec<_> = diagonal.into_par_iter().map(run).collect();
+        for (index, (passed, border)) in done {
+            parts[index] = Some(passed);
+            borders.done[index] = Some(border);
+        }
+    }
+    let mut passed =
+        Passed { hidden: Vec::new(), attended: Vec::new(), log_sums: Vec::new() };
+    for part in parts.into_iter().flatten() {
+        passed.hidden.extend_from_slice(&part.hidden);
+        passed.attended.extend_from_slice(&part.attended);
+        passed.log_sums.extend_from_slice(&part.log_sums);
+    }
+    passed
+}
+
+struct ForwardTile<'a, T> {
+    plan: &'a Plan,
+    tile: Tile,
+    input: &'a [T],
+    /// `[d, d + a]`.
+    turned: &'a [T],
+    border: Border<T>,
+}
+
+impl<T: Real> WithSimd for ForwardTile<'_, T> {
+    type Output = (Passed<T>, Border<T>);
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+        let Self { plan, tile, input, turned, border } = self;
+        let ((h, w), units) = (tile.size, tile.units());
+        let (d, width) = (plan.shape.value, plan.shape.len());
+        let mut state = State::new(plan, (h, w), border);
+        let weighted = matches!(state, State::Weighted(..));
+        let mut hidden = vec![T::zero(); units * d];
+        let kept = if weighted { units } else { 0 };
+        let (mut attended, mut log_sums) = (vec![T::zero(); kept * d], vec![T::zero(); kept]);
+        let mut found = vec![T::zero(); width];
+        let mut rows = vec![T::zero(); h.min(w) * width];
+        for (first, count) in diagonals_of((h, w)) {
+            let units = (0..count).map(|m| first + m * (w - 1));
+            for unit in units.clone() {
+                let at = (unit / w, unit % w);
+                let log_sum = state.before(at, &mut found);
+                if weighted {
+                    log_sums[unit] = log_sum;
+                    attended[unit * d..][..d].copy_from_slice(&found[..d]);
+                }
+                let scale: T = plan.scale(&tile, at);
+                let own = &input[unit * d..][..d];
+                let to = hidden[unit * d..][..d].iter_mut();
+                for ((h, &x), &own) in to.zip(&found).zip(own) {
+                    *h = plan.scan.activation.apply(scale.mul_add(x, own));
+                }
+            }
+            let product = Product {
+                size: (count, d, width),
+                a_strides: ((w - 1) * d, 1),
+                b_stride: width,
+                c_stride: width,
+            };
+            product.run(simd, &hidden[first * d..], turned, Start::Zero, &mut rows);
+            for (unit, row) in units.zip(rows.chunks_exact(width)) {
+                state.pass((unit / w, unit % w), row);
+            }
+        }
+        (Passed { hidden, attended, log_sums }, state.into_border())
+    }
+}
+
+/// `grad_hidden` is the gradient of the hidden states; what reaches them by way of later units is
+/// added here.
+pub(super) fn backward<T: Real>(
+    plan: &Plan,
+    weights: Weights<'_, T>,
+    passed: &Passed<T>,
+    grad_hidden: Vec<T>,
+) -> Gradients<T> {
+    let tiling = plan.tiling();
+    let (d, width) = (plan.shape.value, plan.shape.len());
+    let mut done: Vec<Option<BackwardTile<'_, T>>> = (0..tiling.count()).map(|_| None).collect();
+    for diagonal in tiling.diagonals().rev() {
+        let run = |index: usize| {
+            let tile = tiling.tile(index);
+            // The same scan from the opposite corner.
+            let behind = |dp: usize, dq: usize| {
+                let place = (tile.place.0 + dp, tile.place.1 + dq);
+                let (rows, columns) = tiling.shape();
+                let inside = place.0 < rows && place.1 < columns;
+                inside.then(|| done[tiling.index(place)].as_ref()).flatten()
+            };
+            let empty = || Border::outside(tile.size, &State::empty(plan));
+            let border = |task: &BackwardTile<'_, T>| task.border.clone();
+            let border = Border {
+                columns: behind(1, 0).map_or_else(empty, border).columns,
+                rows: behind(0, 1).map_or_else(empty, border).rows,
+                corner: behind(1, 1).map_or_else(empty, border).corner,
+            };
+            let mut task = BackwardTile {
+                plan,
+                tile,
+                matrix: weights.matrix,
+                passed,
+                grad_hidden: tile.of(&grad_hidden, d).to_vec(),
+                border,
+                of_memory: vec![T::zero(); tile.units() * width],
+            };
+            pulp::Arch::new().dispatch(&mut task);
+            (index, task)
+        };
+        let tiles: Vec<_> = diagonal.into_par_iter().map(run).collect();
+        for (index, task) in tiles {
+            done[index] = Some(task);
+        }
+    }
+    let (mut input, mut of_memory) = (Vec::new(), Vec::new());
+    for task in done.into_iter().flatten() {
+        input.extend_from_slice(&task.grad_hidden);
+        of_memory.extend_from_slice(&task.of_memory);
+    }
+    let matrix = plan.matrix_gradient(&of_memory, &passed.hidden);
+    Gradients { input, matrix, vector: vec![T::zero(); weights.vector.len()] }
+}
+
+struct BackwardTile<'a, T> {
+    plan: &'a Plan,
+    tile: Tile,
+    matrix: &'a [T],
+    /// Of the whole grid.
+    passed: &'a Passed<T>,
+    /// The gradient of the tile's hidden states; of its input when done.
+    grad_hidden: Vec<T>,
+    /// What is behind the tile, seen from the opposite corner; what it hands on when done.
+    border: Border<T>,
+    /// The gradient of values and keys.
+    of_memory: Vec<T>,
+}
+
+impl<T: Real> WithSimd for &mut BackwardTile<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let BackwardTile { plan, tile, matrix, passed, grad_hidden, border, of_memory } = self;
+        let (h, w) = tile.size;
+        let (d, width) = (plan.shape.value, plan.shape.len());
+        let hidden = tile.of(&passed.hidden, d);
+        let mut state = State::new(plan, (h, w), border.clone());
+        let weighted = matches!(state, State::Weighted(..));
+        let memory = if weighted { plan.memory(hidden, matrix) } else { Vec::new() };
+        let mut rows = vec![T::zero(); h.min(w) * width];
+        for (first, count) in diagonals_of((h, w)).rev() {
+            let units = (0..count).map(|m| first + m * (w - 1));
+            for (unit, row) in units.clone().zip(rows.chunks_exact_mut(width)) {
+                let opposite = (h - 1 - unit / w, w - 1 - unit % w);
+                let of_unit = if weighted { &memory[unit * width..][..width] } else { &[] };
+                state.gradient_before(opposite, of_unit, row);
+                of_memory[unit * width..][..width].copy_from_slice(row);
+            }
+            let product = Product {
+                size: (count, width, d),
+                a_strides: (width, 1),
+                b_stride: d,
+                c_stride: (w - 1) * d,
+            };
+            product.run(simd, &rows, matrix, Start::Kept, &mut grad_hidden[first * d..]);
+            for unit in units {
+                let at = (unit / w, unit % w);
+                let grad = &mut grad_hidden[unit * d..][..d];
+                for (grad, &h) in grad.iter_mut().zip(&hidden[unit * d..]) {
+                    *grad = *grad * plan.scan.activation.slope(h);
+                }
+                let kept = if weighted {
+                    let at = tile.first + unit;
+                    // A unit without predecessors has no weights to take a gradient of.
+                    if at == 0 && plan.corner == (0, 0) {
+                        continue;
+                    }
+                    (&passed.attended[at * d..][..d], passed.log_sums[at])
+                } else {
+                    (&[][..], T::zero())
+                };
+                let scale: T = plan.scale(tile, at);
+                let opposite = (h - 1 - at.0, w - 1 - at.1);
+                state.pass_gradient(opposite, scale, grad, kept);
+            }
+        }
+        *border = state.into_border();
     }
 }

@@ -12,7 +12,7 @@ pub(crate) struct Sizes {
     pub(crate) a: usize,
 }
 
-/// One direction of one image: `input` `[h·w, d + a]` in raster order, `weights` `[d + a, d]`.
+/// One direction of one image: `input` `[h·w, d + q]` in raster order, `weights` `[d + a, d]`.
 ///
 /// Returns the hidden states `[h·w, d]` in raster order, and for each unit the attention weights
 /// over the raster indices of its predecessors (empty unless it attends).
@@ -34,7 +34,9 @@ pub(crate) fn scan(
                 .into_iter()
                 .map(|at| direction.raster(at, (h, w)))
                 .collect();
-            let query = &input[v * (d + a) + d..][..a];
+            let width = input.len() / (h * w);
+            assert!(width == d || width == d + a, "a row is U x + b, and the query if there is one");
+            let query = &input[v * width + d..(v + 1) * width];
             let shares: Vec<f64> = match mode.aggregation {
                 Aggregation::Sum => vec![1.0; before.len()],
                 Aggregation::Mean => vec![1.0 / before.len() as f64; before.len()],
@@ -57,7 +59,7 @@ pub(crate) fn scan(
             }
             let recurrent = product(&weights[..d * d], &aggregate);
             for k in 0..d {
-                let pre = input[v * (d + a) + k] + recurrent[k];
+                let pre = input[v * width + k] + recurrent[k];
                 hidden[v * d + k] = match mode.activation {
                     Activation::Relu => pre.max(0.0),
                     Activation::Tanh => pre.tanh(),
@@ -93,6 +95,7 @@ fn score_of(score: Score, query: &[f64], key: &[f64], vector: &[f64]) -> f64 {
     let pairs = query.iter().zip(key);
     match score {
         Score::TanhAdditive => pairs.zip(vector).map(|((q, k), v)| v * (q + k).tanh()).sum(),
+        Score::LinearAdditive => key[0],
         Score::ScaledDot => pairs.map(|(q, k)| q * k).sum::<f64>() / (query.len() as f64).sqrt(),
     }
 }

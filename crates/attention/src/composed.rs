@@ -1,0 +1,102 @@
+//! The same attention composed of candle's own operations: slower, O(units²) memory, for every
+//! device candle has.
+//!
+//! What runs where the tensors are not on the CPU, and what the kernels are held against.
+
+use candle_core::{D, Tensor};
+
+use crate::quadrant_attention::checked;
+use crate::{Direction, Result, Score};
+
+/// See [`quadrant_attention`](crate::quadrant_attention()).
+///
+/// # Errors
+///
+/// As there.
+pub fn quadrant_attention(
+    input: &Tensor,
+    vector: Option<&Tensor>,
+    keys: usize,
+    score: Score,
+) -> Result<Tensor> {
+    let shape = checked(input, vector, keys, score)?;
+    let (n, channels, h, w) = input.dims4()?;
+    let (width, units) = (channels / 4, h * w);
+    let queries = score.query_channels(keys);
+    let sees = |v: usize, u: usize| u != v && u / w <= v / w && u % w <= v % w;
+    let pairs = (0..units * units).map(|pair| f32::from(sees(pair / units, pair % units)));
+    let mask = Tensor::from_iter(pairs, input.device())?.reshape((units, units))?;
+    let mask = mask.to_dtype(input.dtype())?;
+    let mut out = Vec::new();
+    for direction in Direction::ALL {
+        let k = direction as usize;
+        let rows = turned(&input.narrow(1, k * width, width)?, direction)?;
+        let rows = rows.reshape((n, width, units))?.transpose(1, 2)?; //     [n, units, width]
+        let part = |from, len| rows.narrow(2, from, len)?.contiguous();
+        let query = if queries > 0 { Some(part(0, queries)?) } else { None };
+        let (value, key) = (part(queries, shape.value)?, part(queries + shape.value, keys)?);
+        let vector = match vector {
+            Some(vector) => Some(vector.get(k)?),
+            None => None,
+        };
+        let z = scores(score, query.as_ref(), &key, vector.as_ref())?; //    [n, units, units]
+        let attended = masked_softmax(&z, &mask)?.matmul(&value)?; //        [n, units, d]
+        let planes = attended.transpose(1, 2)?.reshape((n, shape.value, h, w))?;
+        out.push(turned(&planes, direction)?);
+    }
+    Ok(Tensor::cat(&out, 1)?)
+}
+
+/// `[n, c, h, w]` as `direction` sees it, or back.
+///
+/// # Errors
+///
+/// What candle reports.
+pub fn turned(planes: &Tensor, direction: Direction) -> candle_core::Result<Tensor> {
+    let k = direction as usize;
+    let planes = planes.contiguous()?;
+    let planes = if k & 1 == 0 { planes } else { planes.flip(&[3])? };
+    if k & 2 == 0 { Ok(planes) } else { planes.flip(&[2]) }
+}
+
+/// Scores of all pairs: `query` `[n, targets, a]` (none for the linear score), `key`
+/// `[n, sources, a]`, `vector` `[a]`; returns `[n, targets or 1, sources]`.
+///
+/// # Errors
+///
+/// What candle reports.
+pub fn scores(
+    score: Score,
+    query: Option<&Tensor>,
+    key: &Tensor,
+    vector: Option<&Tensor>,
+) -> candle_core::Result<Tensor> {
+    let a = key.dim(2)?;
+    match (score, query, vector) {
+        (Score::ScaledDot, Some(query), _) => {
+            query.matmul(&key.t()?)? * (a as f64).sqrt().recip()
+        }
+        (Score::TanhAdditive, Some(query), Some(vector)) => {
+            let sums = query.unsqueeze(2)?.broadcast_add(&key.unsqueeze(1)?)?;
+            sums.tanh()?.broadcast_mul(vector)?.sum(D::Minus1)
+        }
+        _ => key.transpose(1, 2)?.contiguous(),
+    }
+}
+
+/// The softmax over the last dimension where `mask` is 1; all zeros where it is 1 nowhere.
+///
+/// # Errors
+///
+/// What candle reports.
+pub fn masked_softmax(z: &Tensor, mask: &Tensor) -> candle_core::Result<Tensor> {
+    let mask = mask.broadcast_as((z.dim(0)?, mask.dim(0)?, mask.dim(1)?))?.contiguous()?;
+    let z = z.broadcast_as(mask.shape())?.contiguous()?;
+    let hidden = ((&mask - 1.0)? * 1e30)?;
+    let top = (&z + hidden)?.max_keepdim(D::Minus1)?.detach();
+    // Of what is hidden, only the order of magnitude matters: it must not overflow.
+    let weights = (z.broadcast_sub(&top)?.minimum(80.0)?.exp()? * &mask)?;
+    let sum = weights.sum_keepdim(D::Minus1)?;
+    let empty = (1.0 - mask.max_keepdim(D::Minus1)?)?;
+    weights.broadcast_div(&(sum + empty)?)
+}

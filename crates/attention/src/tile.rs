@@ -1,0 +1,522 @@
+//! Attention of the units of one tile over those of another, forward and backward, on slices.
+//!
+//! A *target* looks back at *sources*. All pairs of two tiles are scored together, with the sources
+//! as the lanes of vectors; what a target does not see is masked. Scores are exponentiated against
+//! a running maximum ([`Targets`]), so tiles can be looked at one after another; the backward pass
+//! ([`Attention::back`]) recomputes the weights from the log-sum-exp. Memory is O(units).
+//!
+//! Everything here is `#[inline(always)]` and takes the vectors it computes with, so that a
+//! caller's run-time SIMD dispatch reaches the innermost loops.
+
+use std::ops::Range;
+
+use grid_ops::{Product, Real, Start};
+use pulp::Simd;
+
+use crate::kernel::RowShape;
+use crate::tanh::{self, Slopes};
+use crate::{Score, Tile};
+
+/// Rows and columns of units in a tile.
+pub const TILE: (usize, usize) = (8, 8);
+
+/// Units of a whole tile: the lanes of one channel of keys.
+pub const LANES: usize = TILE.0 * TILE.1;
+
+/// Which sources of a tile some targets see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sight {
+    /// The targets, by their index in their tile.
+    pub targets: Range<usize>,
+    /// They see the sources below this index.
+    pub limit: usize,
+    /// For tiles this wide: of those only the ones in the target's own column or before it.
+    pub columns: Option<usize>,
+}
+
+/// What the units of `target` see of `source`, a tile that is nowhere behind it.
+pub fn sights(target: &Tile, source: &Tile) -> Vec<Sight> {
+    let all = 0..target.units();
+    let (width, from) = (target.size.1, source.size.1);
+    match (source.place.0 < target.place.0, source.place.1 < target.place.1) {
+        (true, true) => vec![Sight { targets: all, limit: source.units(), columns: None }],
+        (true, false) => vec![Sight { targets: all, limit: source.units(), columns: Some(width) }],
+        (false, true) => (0..target.size.0)
+            .map(|i| {
+                let targets = i * width..(i + 1) * width;
+                Sight { targets, limit: (i + 1) * from, columns: None }
+            })
+            .collect(),
+        (false, false) => all.skip(1).map(|unit| own_sight(unit, width)).collect(),
+    }
+}
+
+/// What one unit sees of its own tile of columns `width`.
+pub fn own_sight(unit: usize, width: usize) -> Sight {
+    Sight { targets: unit..unit + 1, limit: unit, columns: Some(width) }
+}
+
+/// The attention of one direction.
+#[derive(Debug, Clone, Copy)]
+pub struct Attention<'p, T> {
+    pub(crate) score: Score,
+    /// Channels of values and keys.
+    pub shape: RowShape,
+    /// `va`, `[a]`, of [`Score::TanhAdditive`]; unused otherwise.
+    pub(crate) vector: &'p [T],
+    vector_sum: T,
+}
+
+/// Queries of a tile, `[units, a]`, as they came and as they are scored.
+#[derive(Debug, Clone)]
+pub struct Queries<T> {
+    raw: Vec<T>,
+    scored: Vec<T>,
+    moderate: bool,
+}
+
+/// Values and keys of a tile.
+#[derive(Debug, Clone)]
+pub struct Sources<T> {
+    /// `[units, d]`.
+    pub values: Vec<T>,
+    /// `[units, a]`.
+    raw_keys: Vec<T>,
+    /// As they are scored, `[a, LANES]`.
+    keys: Vec<T>,
+    /// No exponential can overflow.
+    moderate: bool,
+}
+
+/// Buffers that every look uses anew.
+#[derive(Debug, Clone)]
+pub struct Scratch<T> {
+    /// Scores, then weights, `[targets, LANES]`.
+    z: Vec<T>,
+    /// Gradients of scores, `[targets, LANES]`.
+    dz: Vec<T>,
+    /// See [`tanh`], `[a, LANES]`.
+    r: Vec<T>,
+    factors: Vec<T>,
+}
+
+impl<T: Real> Scratch<T> {
+    /// Buffers for rows of this shape.
+    pub fn new(shape: RowShape) -> Self {
+        let zeros = |n: usize| vec![T::zero(); n];
+        let (z, dz) = (zeros(LANES * LANES), zeros(LANES * LANES));
+        Self { z, dz, r: zeros(shape.key * LANES), factors: zeros(LANES) }
+    }
+}
+
+impl<T: Real> Sources<T> {
+    /// Room for the values and keys of `units` units.
+    pub fn new(shape: RowShape, units: usize) -> Self {
+        let zeros = |n: usize| vec![T::zero(); n];
+        Self {
+            values: zeros(units * shape.value),
+            raw_keys: zeros(units * shape.key),
+            keys: zeros(shape.key * LANES),
+            moderate: true,
+        }
+    }
+
+    /// Takes in a unit's `row`, its value and then its key.
+    #[inline(always)]
+    pub fn put(&mut self, attention: &Attention<'_, T>, unit: usize, row: &[T]) {
+        let RowShape { value: d, key: a } = attention.shape;
+        let (value, key) = row.split_at(d);
+        self.values[unit * d..][..d].copy_from_slice(value);
+        let raw = &mut self.raw_keys[unit * a..][..a];
+        raw.copy_from_slice(key);
+        for (c, &k) in raw.iter().enumerate() {
+            self.keys[c * LANES + unit] = attention.scored(k);
+            self.moderate &= attention.is_moderate(k);
+        }
+    }
+
+    /// All of `rows`, `[units, d + a]`.
+    #[inline(always)]
+    pub fn of_rows(attention: &Attention<'_, T>, rows: &[T]) -> Self {
+        let width = attention.shape.len();
+        let mut sources = Self::new(attention.shape, rows.len() / width);
+        for (unit, row) in rows.chunks_exact(width).enumerate() {
+            sources.put(attention, unit, row);
+        }
+        sources
+    }
+}
+
+impl<'p, T: Real> Attention<'p, T> {
+    /// The attention with this score and, for [`Score::TanhAdditive`], scoring vector.
+    pub fn new(score: Score, shape: RowShape, vector: &'p [T]) -> Self {
+        let vector_sum = vector.iter().fold(T::zero(), |sum, &v| sum + v);
+        Self { score, shape, vector, vector_sum }
+    }
+
+    #[inline(always)]
+    fn scored(&self, x: T) -> T {
+        if self.score == Score::TanhAdditive { (x + x).exp_inline() } else { x }
+    }
+
+    #[inline(always)]
+    fn is_moderate(&self, x: T) -> bool {
+        self.score != Score::TanhAdditive || x.abs() <= tanh::limit()
+    }
+
+    fn dot_scale(&self) -> T {
+        T::of(self.shape.key as f64).sqrt().recip()
+    }
+
+    /// Queries of a tile: the last `a` channels of each of `rows`, `[units, width]`.
+    #[inline(always)]
+    pub fn queries(&self, rows: &[T], width: usize) -> Queries<T> {
+        let a = self.shape.key;
+        let mut raw = Vec::with_capacity(rows.len() / width * a);
+        for row in rows.chunks_exact(width) {
+            raw.extend_from_slice(&row[width - a..]);
+        }
+        let scale = if self.score == Score::ScaledDot { self.dot_scale() } else { T::one() };
+        let mut scored = raw.clone();
+        let mut moderate = true;
+        for x in &mut scored {
+            moderate &= self.is_moderate(*x);
+            *x = self.scored(scale * *x);
+        }
+        Queries { raw, scored, moderate }
+    }
+
+    /// Writes the scores of the targets, `[targets, LANES]`, with −∞ for what is not seen.
+    #[inline(always)]
+    fn scores<S: Simd>(
+        &self,
+        simd: S,
+        queries: &Queries<T>,
+        sources: &Sources<T>,
+        sight: &Sight,
+        scratch: &mut Scratch<T>,
+    ) {
+        let a = self.shape.key;
+        let first = sight.targets.start;
+        if self.score == Score::ScaledDot {
+            let size = (sight.targets.len(), a, sight.limit);
+            let product =
+                Product { size, a_strides: (a, 1), b_stride: LANES, c_stride: LANES };
+            let scored = &queries.scored[first * a..];
+            product.run(simd, scored, &sources.keys, Start::Zero, &mut scratch.z);
+        } else {
+            for (row, target) in sight.targets.clone().enumerate() {
+                self.tanh_row(simd, (queries, target), sources, sight.limit, row, scratch);
+            }
+        }
+        for (row, target) in sight.targets.clone().enumerate() {
+            mask(&mut scratch.z[row * LANES..][..LANES], sight, target);
+        }
+    }
+
+    /// The tanh-additive scores of one target; leaves `r` of every pair in the scratch.
+    #[inline(always)]
+    fn tanh_row<S: Simd>(
+        &self,
+        simd: S,
+        (queries, target): (&Queries<T>, usize),
+        sources: &Sources<T>,
+        limit: usize,
+        row: usize,
+        scratch: &mut Scratch<T>,
+    ) {
+        let a = self.shape.key;
+        let z = &mut scratch.z[row * LANES..][..LANES];
+        if queries.moderate && sources.moderate {
+            let query = &queries.scored[target * a..][..a];
+            tanh::sums(simd, query, &sources.keys, self.vector, limit, &mut scratch.r, z);
+        } else {
+            let query = &queries.raw[target * a..][..a];
+            tanh::sums_directly(query, &sources.raw_keys, self.vector, limit, &mut scratch.r, z);
+        }
+        let two = T::of(2.0);
+        z.iter_mut().for_each(|z| *z = self.vector_sum - two * *z);
+    }
+}
+
+/// Puts −∞ where `target` does not see.
+#[inline(always)]
+fn mask<T: Real>(z: &mut [T], sight: &Sight, target: usize) {
+    z[sight.limit..].fill(T::neg_infinity());
+    if let Some(width) = sight.columns {
+        let behind = target % width + 1;
+        for row in z[..sight.limit].chunks_mut(width) {
+            if let Some(behind) = row.get_mut(behind..) {
+                behind.fill(T::neg_infinity());
+            }
+        }
+    }
+}
+
+/// The units of a tile while they look at one tile after another.
+#[derive(Debug, Clone)]
+pub struct Targets<T> {
+    queries: Queries<T>,
+    top: Vec<T>,
+    sum: Vec<T>,
+    /// `Σ e^{z − top} value` until a unit is finished, `Σ a(u) value(u)` then; `[units, d]`.
+    pub attended: Vec<T>,
+}
+
+impl<T: Real> Targets<T> {
+    /// `units` units that have seen nothing yet.
+    pub fn new(attention: &Attention<'_, T>, queries: Queries<T>, units: usize) -> Self {
+        let attended = vec![T::zero(); units * attention.shape.value];
+        let (top, sum) = (vec![T::neg_infinity(); units], vec![T::zero(); units]);
+        Self { queries, top, sum, attended }
+    }
+
+    /// Looks at the sources within sight.
+    #[inline(always)]
+    pub fn look<S: Simd>(
+        &mut self,
+        simd: S,
+        attention: &Attention<'_, T>,
+        sources: &Sources<T>,
+        sight: &Sight,
+        scratch: &mut Scratch<T>,
+    ) {
+        if sight.limit == 0 {
+            return;
+        }
+        attention.scores(simd, &self.queries, sources, sight, scratch);
+        for (row, target) in sight.targets.clone().enumerate() {
+            let z = &mut scratch.z[row * LANES..][..LANES];
+            // `max` passes over NaN; the sum below does not, so NaN still comes out.
+            let top = largest(z).max(self.top[target]);
+            let factor = (self.top[target] - top).exp_inline();
+            z.iter_mut().for_each(|z| *z = (*z - top).exp_inline());
+            self.sum[target] = self.sum[target] * factor + total(z);
+            self.top[target] = top;
+            scratch.factors[row] = factor;
+        }
+        let d = attention.shape.value;
+        let size = (sight.targets.len(), sight.limit, d);
+        let product = Product { size, a_strides: (LANES, 1), b_stride: d, c_stride: d };
+        let attended = &mut self.attended[sight.targets.start * d..];
+        product.run(simd, &scratch.z, &sources.values, Start::Scaled(&scratch.factors), attended);
+    }
+
+    /// Ends a unit's looking: its part of [`Self::attended`] becomes the weighted mean of values,
+    /// zero if it has seen nothing. Returns the log-sum-exp of its scores.
+    #[inline(always)]
+    pub fn finish(&mut self, unit: usize) -> T {
+        if self.top[unit] == T::neg_infinity() && self.sum[unit] == T::zero() {
+            return T::zero();
+        }
+        let d = self.attended.len() / self.sum.len();
+        let scale = self.sum[unit].recip();
+        self.attended[unit * d..][..d].iter_mut().for_each(|x| *x = *x * scale);
+        self.top[unit] + self.sum[unit].ln()
+    }
+}
+
+/// Numbers that are reduced side by side, so that the loops vectorise in a fixed order.
+const WIDE: usize = 16;
+
+#[inline(always)]
+fn largest<T: Real>(z: &[T]) -> T {
+    let (chunks, _) = z.as_chunks::<WIDE>();
+    let mut tops = [T::neg_infinity(); WIDE];
+    for chunk in chunks {
+        for l in 0..WIDE {
+            tops[l] = if chunk[l] > tops[l] { chunk[l] } else { tops[l] };
+        }
+    }
+    tops.into_iter().fold(T::neg_infinity(), |top, z| top.max(z))
+}
+
+#[inline(always)]
+fn total<T: Real>(z: &[T]) -> T {
+    let (chunks, _) = z.as_chunks::<WIDE>();
+    let mut sums = [T::zero(); WIDE];
+    for chunk in chunks {
+        for l in 0..WIDE {
+            sums[l] = sums[l] + chunk[l];
+        }
+    }
+    let mut width = WIDE / 2;
+    while width > 0 {
+        for l in 0..width {
+            sums[l] = sums[l] + sums[l + width];
+        }
+        width /= 2;
+    }
+    sums[0]
+}
+
+/// Targets whose upstream gradient is known.
+#[derive(Debug, Clone)]
+pub struct Known<T> {
+    /// Their queries.
+    pub queries: Queries<T>,
+    /// Gradient of what was attended, `[units, d]`.
+    pub grad: Vec<T>,
+    /// `grad · attended`, the softmax's own term, `[units]`.
+    pub delta: Vec<T>,
+    /// What [`Targets::finish`] returned, `[units]`.
+    pub log_sums: Vec<T>,
+}
+
+/// Gradients of the sources of a tile.
+#[derive(Debug, Clone)]
+pub struct SourceGradients<T> {
+    /// `[units, d]`.
+    pub values: Vec<T>,
+    /// `[units, a]` for scaled dot products, `[a, LANES]` and short of a factor for tanh.
+    keys: Vec<T>,
+    /// The values, `[d, LANES]`.
+    turned: Vec<T>,
+}
+
+impl<T: Real> SourceGradients<T> {
+    /// Zeros for these sources.
+    #[inline(always)]
+    pub fn new(attention: &Attention<'_, T>, sources: &Sources<T>) -> Self {
+        let RowShape { value: d, key: a } = attention.shape;
+        let mut turned = vec![T::zero(); d * LANES];
+        for (unit, value) in sources.values.chunks_exact(d).enumerate() {
+            for (c, &x) in value.iter().enumerate() {
+                turned[c * LANES + unit] = x;
+            }
+        }
+        let (values, keys) = (vec![T::zero(); sources.values.len()], vec![T::zero(); a * LANES]);
+        Self { values, keys, turned }
+    }
+
+    /// Writes a unit's gradient, of value and key, to `row` `[d + a]`.
+    #[inline(always)]
+    pub fn take(&self, attention: &Attention<'_, T>, unit: usize, row: &mut [T]) {
+        let RowShape { value: d, key: a } = attention.shape;
+        let (value, key) = row.split_at_mut(d);
+        value.copy_from_slice(&self.values[unit * d..][..d]);
+        if attention.score == Score::ScaledDot {
+            key.copy_from_slice(&self.keys[unit * a..][..a]);
+        } else {
+            for (c, to) in key.iter_mut().enumerate() {
+                *to = T::of(4.0) * attention.vector[c] * self.keys[c * LANES + unit];
+            }
+        }
+    }
+}
+
+/// Gradients of queries and scoring vector, summed by one worker and short of factors that
+/// [`Attention::finish_queries`] and [`Attention::finish_vector`] bring in.
+#[derive(Debug, Clone)]
+pub struct QueryGradients<T> {
+    /// `[units, a]`, of all tiles.
+    pub queries: Vec<T>,
+    /// `[a, WIDE]`.
+    vector: Vec<T>,
+}
+
+impl<T: Real> QueryGradients<T> {
+    /// Zeros for a grid of `units`.
+    pub fn new(shape: RowShape, units: usize) -> Self {
+        let zeros = |n: usize| vec![T::zero(); n];
+        Self { queries: zeros(units * shape.key), vector: zeros(shape.key * WIDE) }
+    }
+
+    /// Adds another worker's sums.
+    pub fn add(&mut self, other: &Self) {
+        let queries = self.queries.iter_mut().zip(&other.queries);
+        let vector = self.vector.iter_mut().zip(&other.vector);
+        queries.chain(vector).for_each(|(sum, &x)| *sum = *sum + x);
+    }
+}
+
+impl<T: Real> Attention<'_, T> {
+    /// Takes the gradient of the targets within sight to the sources, whose gradients are `into`,
+    /// and to the targets' own queries, the units from `first` of `of_queries`.
+    #[inline(always)]
+    pub fn back<S: Simd>(
+        &self,
+        simd: S,
+        sources: &Sources<T>,
+        (known, first): (&Known<T>, usize),
+        sight: &Sight,
+        into: &mut SourceGradients<T>,
+        of_queries: &mut QueryGradients<T>,
+        scratch: &mut Scratch<T>,
+    ) {
+        if sight.limit == 0 {
+            return;
+        }
+        let RowShape { value: d, key: a } = self.shape;
+        let (m, limit, start) = (sight.targets.len(), sight.limit, sight.targets.start);
+        let grad = &known.grad[start * d..];
+        // Gradients of the weights.
+        let size = (m, d, limit);
+        let product = Product { size, a_strides: (d, 1), b_stride: LANES, c_stride: LANES };
+        product.run(simd, grad, &into.turned, Start::Zero, &mut scratch.dz);
+        if self.score == Score::ScaledDot {
+            self.scores(simd, &known.queries, sources, sight, scratch);
+            for (row, target) in sight.targets.clone().enumerate() {
+                weigh(scratch, row, limit, (known.log_sums[target], known.delta[target]));
+            }
+            let queries = &known.queries.scored[start * a..];
+            let size = (limit, m, a);
+            let product = Product { size, a_strides: (1, LANES), b_stride: a, c_stride: a };
+            product.run(simd, &scratch.dz, queries, Start::Kept, &mut into.keys);
+            let size = (m, limit, a);
+            let product = Product { size, a_strides: (LANES, 1), b_stride: a, c_stride: a };
+            let to = &mut of_queries.queries[(first + start) * a..];
+            product.run(simd, &scratch.dz, &sources.raw_keys, Start::Kept, to);
+        } else {
+            for (row, target) in sight.targets.clone().enumerate() {
+                self.tanh_row(simd, (&known.queries, target), sources, limit, row, scratch);
+                mask(&mut scratch.z[row * LANES..][..LANES], sight, target);
+                weigh(scratch, row, limit, (known.log_sums[target], known.delta[target]));
+                let slopes = Slopes {
+                    r: &scratch.r,
+                    dz: &scratch.dz[row * LANES..][..LANES],
+                    limit,
+                    of_keys: &mut into.keys,
+                    of_query: &mut of_queries.queries[(first + target) * a..][..a],
+                    of_vector: &mut of_queries.vector,
+                };
+                slopes.add(simd);
+            }
+        }
+        let size = (limit, m, d);
+        let product = Product { size, a_strides: (1, LANES), b_stride: d, c_stride: d };
+        product.run(simd, &scratch.z, grad, Start::Kept, &mut into.values);
+    }
+
+    /// Brings in the factors that gradients of queries, `[units, a]`, lack.
+    pub fn finish_queries(&self, queries: &mut [T]) {
+        let scale = self.dot_scale();
+        for row in queries.chunks_exact_mut(self.shape.key) {
+            for (c, x) in row.iter_mut().enumerate() {
+                let factor = match self.score {
+                    Score::TanhAdditive => T::of(4.0) * self.vector[c],
+                    _ => scale,
+                };
+                *x = *x * factor;
+            }
+        }
+    }
+
+    /// The gradient of the scoring vector, `[a]`: zero where there is none.
+    pub fn finish_vector(&self, of_queries: &QueryGradients<T>) -> Vec<T> {
+        // dz/dva = t = 1 - 2 r, and Σ dz is zero in a softmax.
+        of_queries.vector.chunks_exact(WIDE).map(|sums| T::of(-2.0) * total(sums)).collect()
+    }
+}
+
+/// Scores of a row to weights, gradients of weights to gradients of scores; zero beyond `limit`.
+#[inline(always)]
+fn weigh<T: Real>(scratch: &mut Scratch<T>, row: usize, limit: usize, (log_sum, delta): (T, T)) {
+    let z = &mut scratch.z[row * LANES..][..LANES];
+    let dz = &mut scratch.dz[row * LANES..][..LANES];
+    dz[limit..].fill(delta);
+    for (z, dz) in z.iter_mut().zip(dz) {
+        *z = (*z - log_sum).exp_inline();
+        *dz = *z * (*dz - delta);
+    }
+}

@@ -1,0 +1,117 @@
+//! The same scan composed of candle's own operations, an anti-diagonal at a time: slower, O(units²)
+//! memory, for every device candle has.
+//!
+//! What runs where the tensors are not on the CPU, and what the kernels are held against.
+
+use attention::composed::{masked_softmax, scores, turned};
+use attention::{Direction, diagonals_of};
+use candle_core::{D, Tensor};
+
+use crate::scan::checked;
+use crate::{Activation, Aggregation, Graph, Result, Scan};
+
+/// See [`scan`](crate::scan()).
+///
+/// # Errors
+///
+/// As there.
+pub fn scan(
+    input: &Tensor,
+    weights: &Tensor,
+    vector: Option<&Tensor>,
+    scan: &Scan,
+) -> Result<Tensor> {
+    checked(input, weights, vector, scan)?;
+    let width = input.dim(1)? / 4;
+    let mut out = Vec::new();
+    for direction in Direction::ALL {
+        let k = direction as usize;
+        let planes = turned(&input.narrow(1, k * width, width)?, direction)?;
+        let vector = match vector {
+            Some(vector) => Some(vector.get(k)?),
+            None => None,
+        };
+        let hidden = one_direction(&planes, &weights.get(k)?, vector.as_ref(), scan)?;
+        out.push(turned(&hidden, direction)?);
+    }
+    Ok(Tensor::cat(&out, 1)?)
+}
+
+/// `planes` `[n, d + q, h, w]`, `weights` `[d + a, d]`; returns `[n, d, h, w]`.
+fn one_direction(
+    planes: &Tensor,
+    weights: &Tensor,
+    vector: Option<&Tensor>,
+    scan: &Scan,
+) -> Result<Tensor> {
+    let (n, width, h, w) = planes.dims4()?;
+    let (rows, d) = weights.dims2()?;
+    let units = planes.reshape((n, width, h * w))?.transpose(1, 2)?.contiguous()?;
+    // Units in the order of anti-diagonals.
+    let order: Vec<u32> = diagonals_of((h, w))
+        .flat_map(|(first, count)| (0..count).map(move |m| (first + m * (w - 1)) as u32))
+        .collect();
+    let mut memory: Vec<Tensor> = Vec::new(); // [n, count, d + a] a step
+    let mut hidden: Vec<Tensor> = Vec::new(); // [n, count, d] a step
+    let mut known = 0;
+    for (_, count) in diagonals_of((h, w)) {
+        let here = &order[known..known + count];
+        let index = Tensor::new(here, planes.device())?;
+        let input = units.index_select(&index, 1)?; //                  [n, count, d + q]
+        let own = input.narrow(2, 0, d)?;
+        let pre = if memory.is_empty() {
+            own
+        } else {
+            let memory = Tensor::cat(&memory, 1)?; //                   [n, known, d + a]
+            let values = memory.narrow(2, 0, d)?.contiguous()?;
+            let mask = mask(scan.graph, here, &order[..known], w, planes)?;
+            let shares = match scan.aggregation {
+                Aggregation::Sum => mask.broadcast_as((n, count, known))?.contiguous()?,
+                Aggregation::Mean => {
+                    let sums = mask.sum_keepdim(D::Minus1)?.maximum(1.0)?;
+                    mask.broadcast_div(&sums)?.broadcast_as((n, count, known))?.contiguous()?
+                }
+                Aggregation::Attention(score) => {
+                    let keys = memory.narrow(2, d, rows - d)?.contiguous()?;
+                    let query = (width > d).then(|| input.narrow(2, d, width - d)).transpose()?;
+                    let query = query.map(|query| query.contiguous()).transpose()?;
+                    masked_softmax(&scores(score, query.as_ref(), &keys, vector)?, &mask)?
+                }
+            };
+            (own + shares.matmul(&values)?)?
+        };
+        let h = match scan.activation {
+            Activation::Relu => pre.relu()?,
+            Activation::Tanh => pre.tanh()?,
+        };
+        memory.push(h.broadcast_matmul(&weights.t()?)?);
+        hidden.push(h);
+        known += count;
+    }
+    let mut back = vec![0u32; h * w];
+    for (place, &unit) in order.iter().enumerate() {
+        back[unit as usize] = place as u32;
+    }
+    let back = Tensor::new(back, planes.device())?;
+    let hidden = Tensor::cat(&hidden, 1)?.contiguous()?.index_select(&back, 1)?; //   [n, units, d]
+    Ok(hidden.transpose(1, 2)?.reshape((n, d, h, w))?)
+}
+
+/// 1 where a unit of `from` precedes one of `here`, `[here, from]`.
+fn mask(
+    graph: Graph,
+    here: &[u32],
+    from: &[u32],
+    w: usize,
+    like: &Tensor,
+) -> candle_core::Result<Tensor> {
+    let mut mask = vec![0f32; here.len() * from.len()];
+    for (row, &v) in mask.chunks_exact_mut(from.len()).zip(here) {
+        let before = graph.predecessors((v as usize / w, v as usize % w), w);
+        let before: Vec<usize> = before.flatten().collect();
+        for (to, &u) in row.iter_mut().zip(from) {
+            *to = f32::from(before.contains(&(u as usize)));
+        }
+    }
+    Tensor::from_vec(mask, (here.len(), from.len()), like.device())?.to_dtype(like.dtype())
+}

@@ -1,0 +1,260 @@
+//! Attention over the dense graph: every tile looks at the tiles behind it, all pairs of two tiles
+//! at a time; only the units within a tile wait for each other.
+
+use attention::tile::{
+    Attention, Known, QueryGradients, Scratch, SourceGradients, Sources, Targets, own_sight, sights,
+};
+use attention::{Tiling, diagonals_of, kernel::dot};
+use grid_ops::{Product, Real, Start};
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::kernel::{Gradients, Passed, Plan, Weights};
+
+/// Workers whose sums of query gradients are kept apart, whatever the number of threads.
+const WORKERS: usize = 4;
+
+/// What all tiles of a scan share.
+struct Shared<'a, T> {
+    plan: &'a Plan,
+    tiling: Tiling,
+    attention: Attention<'a, T>,
+    /// `[h·w, d + a]`.
+    input: &'a [T],
+}
+
+impl<'a, T: Real> Shared<'a, T> {
+    fn new(plan: &'a Plan, input: &'a [T], weights: Weights<'a, T>) -> Self {
+        let score = plan.scan.aggregation.score().unwrap_or_default();
+        let attention = Attention::new(score, plan.shape, weights.vector);
+        Self { plan, tiling: plan.tiling(), attention, input }
+    }
+}
+
+pub(super) fn forward<T: Real>(plan: &Plan, input: &[T], weights: Weights<'_, T>) -> Passed<T> {
+    let shared = Shared::new(plan, input, weights);
+    let turned = plan.turned(weights.matrix);
+    let mut done: Vec<Option<DoneTile<T>>> = (0..shared.tiling.count()).map(|_| None).collect();
+    for diagonal in shared.tiling.diagonals() {
+        let run = |index: usize| {
+            let task = ForwardTile { shared: &shared, turned: &turned, done: &done, index };
+            (index, pulp::Arch::new().dispatch(task))
+        };
+        let tiles: Vec<_> = diagonal.into_par_iter().map(run).collect();
+        for (index, tile) in tiles {
+            done[index] = Some(tile);
+        }
+    }
+    let mut passed = Passed { hidden: Vec::new(), attended: Vec::new(), log_sums: Vec::new() };
+    for tile in done.into_iter().flatten() {
+        passed.hidden.extend_from_slice(&tile.hidden);
+        passed.attended.extend_from_slice(&tile.attended);
+        passed.log_sums.extend_from_slice(&tile.log_sums);
+    }
+    passed
+}
+
+/// A tile whose units all have their hidden state.
+struct DoneTile<T> {
+    sources: Sources<T>,
+    hidden: Vec<T>,
+    attended: Vec<T>,
+    log_sums: Vec<T>,
+}
+
+struct ForwardTile<'a, T> {
+    shared: &'a Shared<'a, T>,
+    /// `[W; Wa]`, `[d, d + a]`.
+    turned: &'a [T],
+    done: &'a [Option<DoneTile<T>>],
+    index: usize,
+}
+
+impl<T: Real> WithSimd for ForwardTile<'_, T> {
+    type Output = DoneTile<T>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+        let Self { shared, turned, done, index } = self;
+        let Shared { plan, tiling, attention, input } = shared;
+        let (d, width) = (plan.shape.value, plan.shape.len());
+        let here = tiling.tile(index);
+        let ((h, w), input) = (here.size, here.of(input, width));
+        let mut scratch = Scratch::new(plan.shape);
+        let queries = attention.queries(input, width);
+        let mut targets = Targets::new(attention, queries, here.units());
+        for (source, tile) in done.iter().enumerate() {
+            let there = tiling.tile(source);
+            let (Some(tile), true) = (
+                tile,
+                there.place.0 <= here.place.0 && there.place.1 <= here.place.1,
+            ) else {
+                continue;
+            };
+            for sight in sights(&here, &there) {
+                targets.look(simd, attention, &tile.sources, &sight, &mut scratch);
+            }
+        }
+        let mut sources = Sources::new(plan.shape, here.units());
+        let mut hidden = vec![T::zero(); here.units() * d];
+        let mut log_sums = vec![T::zero(); here.units()];
+        let mut rows = vec![T::zero(); h.min(w) * width];
+        for (first, count) in diagonals_of((h, w)) {
+            let units = (0..count).map(|m| first + m * (w - 1));
+            for unit in units.clone() {
+                let sight = own_sight(unit, w);
+                targets.look(simd, attention, &sources, &sight, &mut scratch);
+                log_sums[unit] = targets.finish(unit);
+                let attended = targets.attended[unit * d..].iter().zip(&input[unit * width..]);
+                for (h, (&x, &own)) in hidden[unit * d..][..d].iter_mut().zip(attended) {
+                    *h = plan.scan.activation.apply(x + own);
+                }
+            }
+            let product = Product {
+                size: (count, d, width),
+                a_strides: ((w - 1) * d, 1),
+                b_stride: width,
+                c_stride: width,
+            };
+            product.run(simd, &hidden[first * d..], turned, Start::Zero, &mut rows);
+            for (unit, row) in units.zip(rows.chunks_exact(width)) {
+                sources.put(attention, unit, row);
+            }
+        }
+        DoneTile { sources, hidden, attended: targets.attended, log_sums }
+    }
+}
+
+pub(super) fn backward<T: Real>(
+    plan: &Plan,
+    input: &[T],
+    weights: Weights<'_, T>,
+    passed: &Passed<T>,
+    grad_hidden: &[T],
+) -> Gradients<T> {
+    let shared = Shared::new(plan, input, weights);
+    let memory = plan.memory(&passed.hidden, weights.matrix);
+    let tiling = shared.tiling;
+    let (d, width) = (plan.shape.value, plan.shape.len());
+    let mut known: Vec<Option<Known<T>>> = (0..tiling.count()).map(|_| None).collect();
+    let mut of_memory = vec![T::zero(); memory.len()];
+    let mut workers: Vec<QueryGradients<T>> =
+        (0..WORKERS).map(|_| QueryGradients::new(plan.shape, plan.units())).collect();
+    for diagonal in tiling.diagonals().rev() {
+        let run = |(worker, of_queries): (usize, &mut QueryGradients<T>)| {
+            let tiles = diagonal.iter().skip(worker).step_by(WORKERS);
+            let run = |&index: &usize| {
+                let here = tiling.tile(index);
+                let task = BackwardTile {
+                    shared: &shared,
+                    matrix: weights.matrix,
+                    memory: here.of(&memory, width),
+                    passed,
+                    grad_hidden: here.of(grad_hidden, d).to_vec(),
+                    known: &known,
+                    of_queries: &mut *of_queries,
+                    index,
+                };
+                (index, pulp::Arch::new().dispatch(task))
+            };
+            tiles.map(run).collect::<Vec<_>>()
+        };
+        let tiles: Vec<Vec<_>> = workers.par_iter_mut().enumerate().map(run).collect();
+        for (index, (tile, rows)) in tiles.into_iter().flatten() {
+            known[index] = Some(tile);
+            of_memory[tiling.tile(index).first * width..][..rows.len()].copy_from_slice(&rows);
+        }
+    }
+    // In a fixed order: the bits must not depend on the number of threads.
+    let mut of_queries = QueryGradients::new(plan.shape, plan.units());
+    workers.iter().for_each(|worker| of_queries.add(worker));
+    shared.attention.finish_queries(&mut of_queries.queries);
+    let grads = known.iter().flatten().flat_map(|tile| tile.grad.chunks_exact(d));
+    let mut d_input = Vec::with_capacity(input.len());
+    for (grad, query) in grads.zip(of_queries.queries.chunks_exact(plan.shape.key)) {
+        d_input.extend_from_slice(grad);
+        d_input.extend_from_slice(query);
+    }
+    let matrix = plan.matrix_gradient(&of_memory, &passed.hidden);
+    Gradients { input: d_input, matrix, vector: shared.attention.finish_vector(&of_queries) }
+}
+
+struct BackwardTile<'a, T> {
+    shared: &'a Shared<'a, T>,
+    matrix: &'a [T],
+    /// Values and keys of the tile.
+    memory: &'a [T],
+    /// Of the whole grid.
+    passed: &'a Passed<T>,
+    /// Gradient of the tile's hidden states.
+    grad_hidden: Vec<T>,
+    known: &'a [Option<Known<T>>],
+    of_queries: &'a mut QueryGradients<T>,
+    index: usize,
+}
+
+impl<T: Real> WithSimd for BackwardTile<'_, T> {
+    /// What earlier tiles need to know, and the gradient of values and keys.
+    type Output = (Known<T>, Vec<T>);
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+        let Self { shared, matrix, memory, passed, mut grad_hidden, known, of_queries, index } =
+            self;
+        let Shared { plan, tiling, attention, input } = shared;
+        let (d, width) = (plan.shape.value, plan.shape.len());
+        let here = tiling.tile(index);
+        let (h, w) = here.size;
+        let sources = Sources::of_rows(attention, memory);
+        let mut into = SourceGradients::new(attention, &sources);
+        let mut scratch = Scratch::new(plan.shape);
+        for (target, tile) in known.iter().enumerate() {
+            let there = tiling.tile(target);
+            let (Some(tile), true) = (
+                tile,
+                there.place.0 >= here.place.0 && there.place.1 >= here.place.1,
+            ) else {
+                continue;
+            };
+            for sight in sights(&there, &here) {
+                let known = (tile, there.first);
+                attention.back(simd, &sources, known, &sight, &mut into, of_queries, &mut scratch);
+            }
+        }
+        let hidden = here.of(&passed.hidden, d);
+        let attended = here.of(&passed.attended, d);
+        let mut own = Known {
+            queries: attention.queries(here.of(input, width), width),
+            grad: vec![T::zero(); here.units() * d],
+            delta: vec![T::zero(); here.units()],
+            log_sums: passed.log_sums[here.positions()].to_vec(),
+        };
+        let mut of_memory = vec![T::zero(); memory.len()];
+        let mut rows = vec![T::zero(); h.min(w) * width];
+        for (first, count) in diagonals_of((h, w)).rev() {
+            let units = (0..count).map(|m| first + m * (w - 1));
+            for (unit, row) in units.clone().zip(rows.chunks_exact_mut(width)) {
+                into.take(attention, unit, row);
+                of_memory[unit * width..][..width].copy_from_slice(row);
+            }
+            let product = Product {
+                size: (count, width, d),
+                a_strides: (width, 1),
+                b_stride: d,
+                c_stride: (w - 1) * d,
+            };
+            product.run(simd, &rows, matrix, Start::Kept, &mut grad_hidden[first * d..]);
+            for unit in units {
+                let grad = &mut own.grad[unit * d..][..d];
+                let of_hidden = grad_hidden[unit * d..].iter().zip(&hidden[unit * d..]);
+                for (grad, (&g, &h)) in grad.iter_mut().zip(of_hidden) {
+                    *grad = g * plan.scan.activation.slope(h);
+                }
+                own.delta[unit] = dot(grad, &attended[unit * d..][..d]);
+                let (sight, known) = (own_sight(unit, w), (&own, here.first));
+                attention.back(simd, &sources, known, &sight, &mut into, of_queries, &mut scratch);
+            }
+        }
+        (own, of_memory)
+    }
+}

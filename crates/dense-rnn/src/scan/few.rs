@@ -1,0 +1,121 @@
+//! Attention over neighbours: up to three units before each.
+
+use attention::kernel::{Attender, Upstream};
+use attention::diagonals_of;
+use grid_ops::{MatMut, MatRef, Real, inlined, matmul, simd};
+
+use super::kernel::{Gradients, Passed, Plan, Weights};
+
+pub(super) fn forward<T: Real>(plan: &Plan, input: &[T], weights: Weights<'_, T>) -> Passed<T> {
+    let run = inlined(
+        #[inline(always)]
+        || forward_here(plan, input, weights),
+    );
+    simd(run)
+}
+
+/// The channels of a query of an input row of `width`.
+fn query<T>(input: &[T], unit: usize, (d, width): (usize, usize)) -> &[T] {
+    &input[unit * width + d..(unit + 1) * width]
+}
+
+#[inline(always)]
+fn forward_here<T: Real>(plan: &Plan, input: &[T], weights: Weights<'_, T>) -> Passed<T> {
+    let (_, w) = plan.size;
+    let (d, width) = (plan.shape.value, plan.shape.len());
+    let score = plan.scan.aggregation.score().unwrap_or_default();
+    let mut attender = Attender::new(score, plan.shape, weights.vector, plan.units());
+    let mut hidden = vec![T::zero(); plan.units() * d];
+    let mut rows = vec![T::zero(); plan.units() * width];
+    let mut attended = vec![T::zero(); hidden.len()];
+    let mut log_sums = vec![T::zero(); plan.units()];
+    let mut weights_of_unit = Vec::new();
+    for (first, count) in diagonals_of(plan.size) {
+        let units = (0..count).map(|m| first + m * (w - 1));
+        for unit in units.clone() {
+            let runs = plan.scan.graph.predecessors((unit / w, unit % w), w);
+            let query = query(input, unit, (d, plan.width()));
+            let out = &mut attended[unit * d..][..d];
+            log_sums[unit] = attender.attend(query, runs, &rows, &mut weights_of_unit, out);
+            let own = &input[unit * plan.width()..][..d];
+            for ((h, &x), &own) in hidden[unit * d..][..d].iter_mut().zip(&*out).zip(own) {
+                *h = plan.scan.activation.apply(x + own);
+            }
+        }
+        matmul(
+            MatMut::new(&mut rows[first * width..], count, width, (w - 1) * width, 1),
+            T::zero(),
+            MatRef::new(&hidden[first * d..], count, d, (w - 1) * d, 1),
+            MatRef::new(weights.matrix, d, width, 1, d),
+        );
+        for unit in units {
+            attender.absorb(unit, plan.shape.split(&rows, unit).1);
+        }
+    }
+    Passed { hidden, attended, log_sums }
+}
+
+pub(super) fn backward<T: Real>(
+    plan: &Plan,
+    input: &[T],
+    weights: Weights<'_, T>,
+    passed: &Passed<T>,
+    mut grad_hidden: Vec<T>,
+) -> Gradients<T> {
+    let run = inlined(
+        #[inline(always)]
+        || backward_here(plan, input, weights, passed, &mut grad_hidden),
+    );
+    simd(run)
+}
+
+#[inline(always)]
+fn backward_here<T: Real>(
+    plan: &Plan,
+    input: &[T],
+    weights: Weights<'_, T>,
+    passed: &Passed<T>,
+    grad_hidden: &mut [T],
+) -> Gradients<T> {
+    let (_, w) = plan.size;
+    let (d, width) = (plan.shape.value, plan.shape.len());
+    let score = plan.scan.aggregation.score().unwrap_or_default();
+    let mut attender = Attender::new(score, plan.shape, weights.vector, plan.units());
+    let rows = plan.memory(&passed.hidden, weights.matrix);
+    for unit in 0..plan.units() {
+        attender.absorb(unit, plan.shape.split(&rows, unit).1);
+    }
+    let mut of_memory = vec![T::zero(); rows.len()];
+    let mut d_input = vec![T::zero(); input.len()];
+    let mut vector = vec![T::zero(); weights.vector.len()];
+    for (first, count) in diagonals_of(plan.size).rev() {
+        matmul(
+            MatMut::new(&mut grad_hidden[first * d..], count, d, (w - 1) * d, 1),
+            T::one(),
+            MatRef::new(&of_memory[first * width..], count, width, (w - 1) * width, 1),
+            MatRef::new(weights.matrix, width, d, d, 1),
+        );
+        for unit in (0..count).map(|m| first + m * (w - 1)) {
+            let (grad, of_query) = d_input[unit * plan.width()..][..plan.width()].split_at_mut(d);
+            let of_hidden = grad_hidden[unit * d..].iter().zip(&passed.hidden[unit * d..]);
+            for (to, (&g, &h)) in grad.iter_mut().zip(of_hidden) {
+                *to = g * plan.scan.activation.slope(h);
+            }
+            attender.attend_backward(
+                query(input, unit, (d, plan.width())),
+                plan.scan.graph.predecessors((unit / w, unit % w), w),
+                &rows,
+                Upstream {
+                    grad,
+                    attended: &passed.attended[unit * d..][..d],
+                    log_sum: passed.log_sums[unit],
+                },
+                &mut of_memory,
+                of_query,
+                &mut vector,
+            );
+        }
+    }
+    let matrix = plan.matrix_gradient(&of_memory, &passed.hidden);
+    Gradients { input: d_input, matrix, vector }
+}
