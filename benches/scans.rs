@@ -1,7 +1,7 @@
 //! The scans of `dense-rnn`, and the matrix products that no scan can do without.
 
 use dense_rnn::{Activation, Aggregation, Graph, Scan, Score};
-use grid_ops::{Conv2d, MatMut, MatRef, matmul};
+use grid_ops::{MatMut, MatRef, matmul, rows_of_grid};
 use rayon::prelude::*;
 
 use crate::{Case, Pass, Task, Work, task, var};
@@ -85,14 +85,14 @@ pub(crate) fn scan_task(sizes: ScanSizes, pass: Pass) -> anyhow::Result<Task> {
     let radius = if matches!(aggregation, Aggregation::Sum) { 1e-3 } else { 1.0 };
     let inputs = [
         var(1, &[n, c, h, w])?,
-        scaled(2, &[4 * width, c, 1, 1], stdev(c))?,
+        scaled(2, &[4 * width, c], stdev(c))?,
         var(3, &[4 * width])?,
         scaled(4, &[4, d + keys, d], radius * stdev(d))?,
         var(5, &[4, keys.max(1)])?,
     ];
     let mode = Scan { graph, aggregation, activation: Activation::Relu };
     let run = move |[x, u, b, weights, vector]: &[_; 5]| {
-        let rows = grid_ops::conv2d(x, u, Some(b), &Conv2d::default())?;
+        let rows = rows_of_grid(x, u, b)?.reshape((n, h, w, 4, width))?;
         let vector = (score == Some(Score::TanhAdditive)).then_some(vector);
         Ok(dense_rnn::scan(&rows, weights, vector, &mode)?)
     };

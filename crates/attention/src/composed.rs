@@ -20,8 +20,8 @@ pub fn quadrant_attention(
     score: Score,
 ) -> Result<Tensor> {
     let shape = checked(input, vector, keys, score)?;
-    let (n, channels, h, w) = input.dims4()?;
-    let (width, units) = (channels / 4, h * w);
+    let (n, h, w, _, width) = input.dims5()?;
+    let units = h * w;
     let queries = score.query_channels(keys);
     let sees = |v: usize, u: usize| u != v && u / w <= v / w && u % w <= v % w;
     let pairs = (0..units * units).map(|pair| f32::from(sees(pair / units, pair % units)));
@@ -30,8 +30,8 @@ pub fn quadrant_attention(
     let mut out = Vec::new();
     for direction in Direction::ALL {
         let k = direction as usize;
-        let rows = turned(&input.narrow(1, k * width, width)?, direction)?;
-        let rows = rows.reshape((n, width, units))?.transpose(1, 2)?; //     [n, units, width]
+        let rows = turned(&input.narrow(3, k, 1)?.squeeze(3)?, direction)?;
+        let rows = rows.reshape((n, units, width))?;
         let part = |from, len| rows.narrow(2, from, len)?.contiguous();
         let query = if queries > 0 { Some(part(0, queries)?) } else { None };
         let (value, key) = (part(queries, shape.value)?, part(queries + shape.value, keys)?);
@@ -41,22 +41,21 @@ pub fn quadrant_attention(
         };
         let z = scores(score, query.as_ref(), &key, vector.as_ref())?; //    [n, units, units]
         let attended = masked_softmax(&z, &mask)?.matmul(&value)?; //        [n, units, d]
-        let planes = attended.transpose(1, 2)?.reshape((n, shape.value, h, w))?;
-        out.push(turned(&planes, direction)?);
+        out.push(turned(&attended.reshape((n, h, w, shape.value))?, direction)?);
     }
-    Ok(Tensor::cat(&out, 1)?)
+    Ok(Tensor::stack(&out, 3)?)
 }
 
-/// `[n, c, h, w]` as `direction` sees it, or back.
+/// `[n, h, w, c]` as `direction` sees it, or back.
 ///
 /// # Errors
 ///
 /// What candle reports.
-pub fn turned(planes: &Tensor, direction: Direction) -> candle_core::Result<Tensor> {
+pub fn turned(units: &Tensor, direction: Direction) -> candle_core::Result<Tensor> {
     let k = direction as usize;
-    let planes = planes.contiguous()?;
-    let planes = if k & 1 == 0 { planes } else { planes.flip(&[3])? };
-    if k & 2 == 0 { Ok(planes) } else { planes.flip(&[2]) }
+    let units = units.contiguous()?;
+    let units = if k & 1 == 0 { units } else { units.flip(&[2])? };
+    if k & 2 == 0 { Ok(units) } else { units.flip(&[1]) }
 }
 
 /// Scores of all pairs: `query` `[n, targets, a]` (none for the linear score), `key`

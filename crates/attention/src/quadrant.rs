@@ -1,4 +1,6 @@
-//! The four directions of a grid, and how each sees the planes of an image.
+//! The four directions of a grid, and how each sees the units of an image.
+
+use rayon::prelude::*;
 
 /// A corner-to-corner direction; the name says where it heads.
 ///
@@ -30,39 +32,58 @@ impl Direction {
     }
 }
 
-/// The place in an image's planes of every unit of a direction, in `order` (raster indices as the
+/// The raster index in the image of every unit of a direction, in `order` (raster indices as the
 /// direction sees them).
 pub fn places(order: &[usize], direction: Direction, (h, w): (usize, usize)) -> Vec<usize> {
     order.iter().map(|&unit| direction.raster((unit / w, unit % w), (h, w))).collect()
 }
 
-/// Units copied at once: a cache line of each plane.
-const RUN: usize = 16;
-
-/// Planes `[width, h·w]` to rows `[h·w, width]`, the unit at `places[p]` to row `p`.
-pub fn rows_of_planes<T: Copy + num_traits::Zero>(planes: &[T], places: &[usize]) -> Vec<T> {
-    let (plane, width) = (places.len(), planes.len() / places.len());
-    let mut rows = vec![T::zero(); planes.len()];
-    for (places, rows) in places.chunks(RUN).zip(rows.chunks_mut(RUN * width)) {
-        for (c, plane) in planes.chunks_exact(plane).enumerate() {
-            for (place, row) in places.iter().zip(rows.chunks_exact_mut(width)) {
-                row[c] = plane[*place];
-            }
-        }
+/// One image's rows of one direction: from `all` `[n, h·w, 4, width]` to `[h·w, width]`, the unit at
+/// `places[p]` to row `p`.
+pub fn take_direction<T: Copy>(
+    all: &[T],
+    image: usize,
+    direction: Direction,
+    places: &[usize],
+    width: usize,
+) -> Vec<T> {
+    let mut rows = Vec::with_capacity(places.len() * width);
+    for place in places {
+        let at = (image * places.len() + place) * 4 + direction as usize;
+        rows.extend_from_slice(&all[at * width..][..width]);
     }
     rows
 }
 
-/// The inverse of [`rows_of_planes`], written to `planes` `[width, h·w]`.
-pub fn planes_of_rows<T: Copy>(rows: &[T], places: &[usize], planes: &mut [T]) {
-    let (plane, width) = (places.len(), planes.len() / places.len());
-    for (places, rows) in places.chunks(RUN).zip(rows.chunks(RUN * width)) {
-        for (c, plane) in planes.chunks_exact_mut(plane).enumerate() {
-            for (place, row) in places.iter().zip(rows.chunks_exact(width)) {
-                plane[*place] = row[c];
+/// The inverse of [`take_direction`] for all images and directions at once.
+///
+/// `parts` holds `[h·w, width]` for each image and, within it, each direction, units where
+/// `places` of the direction say; returns `[n, h·w, 4, width]`.
+pub fn join_directions<T: Copy + num_traits::Zero + Send + Sync>(
+    parts: &[&[T]],
+    places: &[Vec<usize>; 4],
+    width: usize,
+) -> Vec<T> {
+    let units = places[0].len();
+    let mut all = vec![T::zero(); parts.len() * units * width];
+    let rows_of_units = places.each_ref().map(|places| {
+        let mut rows = vec![0; units];
+        places.iter().enumerate().for_each(|(row, &place)| rows[place] = row);
+        rows
+    });
+    // Some units at a time, so that small grids and large ones are shared out.
+    const RUN: usize = 64;
+    let images = all.par_chunks_mut(units * 4 * width).zip(parts.par_chunks(4));
+    images.for_each(|(all, parts)| {
+        all.par_chunks_mut(RUN * 4 * width).enumerate().for_each(|(run, all)| {
+            for (slot, to) in all.chunks_exact_mut(width).enumerate() {
+                let (unit, direction) = (run * RUN + slot / 4, slot % 4);
+                let row = rows_of_units[direction][unit];
+                to.copy_from_slice(&parts[direction][row * width..][..width]);
             }
-        }
-    }
+        });
+    });
+    all
 }
 
 #[cfg(test)]
@@ -83,17 +104,20 @@ mod tests {
     }
 
     #[test]
-    fn rows_and_planes_are_each_others_inverse() {
-        let (h, w, width) = (5, 7, 3);
+    fn directions_are_taken_apart_and_joined_again() {
+        let (n, h, w, width) = (2, 5, 7, 3);
         let order: Vec<usize> = (0..h * w).rev().collect();
-        let planes: Vec<usize> = (0..h * w * width).collect();
-        for direction in Direction::ALL {
-            let places = places(&order, direction, (h, w));
-            let rows = rows_of_planes(&planes, &places);
-            assert_eq!(rows[2 * width + 1], h * w + places[2]);
-            let mut back = vec![0; planes.len()];
-            planes_of_rows(&rows, &places, &mut back);
-            assert_eq!(back, planes);
-        }
+        let all: Vec<usize> = (0..n * h * w * 4 * width).collect();
+        let places = Direction::ALL.map(|direction| places(&order, direction, (h, w)));
+        let parts: Vec<Vec<usize>> = (0..n * 4)
+            .map(|task| {
+                let direction = Direction::ALL[task % 4];
+                take_direction(&all, task / 4, direction, &places[task % 4], width)
+            })
+            .collect();
+        // The last unit's row comes first; south-west sees the last unit of its row first.
+        assert_eq!(parts[1][0], ((h - 1) * w * 4 + 1) * width);
+        let parts: Vec<&[usize]> = parts.iter().map(Vec::as_slice).collect();
+        assert_eq!(join_directions(&parts, &places, width), all);
     }
 }

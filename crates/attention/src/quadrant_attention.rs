@@ -10,7 +10,7 @@ use grid_ops::{Elements, Real};
 use rayon::prelude::*;
 
 use crate::kernel::RowShape;
-use crate::{Direction, Error, Result, Score, composed, places, planes_of_rows, rows_of_planes};
+use crate::{Direction, Error, Result, Score, composed, join_directions, places, take_direction};
 
 /// What each unit of a grid attends to in the quadrant behind it, for all four directions.
 ///
@@ -20,10 +20,10 @@ use crate::{Direction, Error, Result, Score, composed, places, planes_of_rows, r
 ///
 /// # Shapes
 ///
-/// - `input`: `[n, 4·(q + d + a), h, w]`: for each direction query, value and key of every unit;
+/// - `input`: `[n, h, w, 4, q + d + a]`: query, value and key of every unit and direction;
 ///   `q` is `a`, or 0 for [`Score::LinearAdditive`], whose `a` is 1
 /// - `vector`: `[4, a]`, the scoring vectors of [`Score::TanhAdditive`]; `None` otherwise
-/// - returns: `[n, 4·d, h, w]`
+/// - returns: `[n, h, w, 4, d]`
 ///
 /// Differentiable in both. O(n·(h·w)²·(a + d)) time, O(n·h·w·d) for the linear score, and
 /// O(n·h·w·(a + d)) memory. Off the CPU it runs as [`composed::quadrant_attention`].
@@ -41,7 +41,7 @@ pub fn quadrant_attention(
     if !input.device().is_cpu() {
         return composed::quadrant_attention(input, vector, keys, score);
     }
-    let (_, _, h, w) = input.dims4()?;
+    let (_, h, w, _, _) = input.dims5()?;
     let vector = match vector {
         Some(vector) => vector.contiguous()?,
         None => Tensor::zeros((4, keys), input.dtype(), input.device())?,
@@ -59,12 +59,12 @@ pub(crate) fn checked(
 ) -> Result<RowShape> {
     let op = "quadrant_attention";
     let got = input.dims().to_vec();
-    let &[_, channels, _, _] = input.dims() else {
-        return Err(Error::Shape { op, expected: "input: [n, 4·(q + d + a), h, w]", got });
+    let &[_, _, _, 4, width] = input.dims() else {
+        return Err(Error::Shape { op, expected: "input: [n, h, w, 4, q + d + a]", got });
     };
     let others = keys + score.query_channels(keys);
-    if keys == 0 || channels % 4 != 0 || channels / 4 <= others || input.elem_count() == 0 {
-        let expected = "input: [n, 4·(q + d + a), h, w] with n, h, w, a and d all positive";
+    if keys == 0 || width <= others || input.elem_count() == 0 {
+        let expected = "input: [n, h, w, 4, q + d + a] with n, h, w, a and d all positive";
         return Err(Error::Shape { op, expected, got });
     }
     if score == Score::LinearAdditive && keys != 1 {
@@ -81,7 +81,7 @@ pub(crate) fn checked(
         None if score == Score::TanhAdditive => {
             Err(Error::Shape { op, expected: "vector: [4, a] for tanh-additive", got: Vec::new() })
         }
-        _ => Ok(RowShape { value: channels / 4 - others, key: keys }),
+        _ => Ok(RowShape { value: width - others, key: keys }),
     }
 }
 
@@ -120,19 +120,13 @@ impl QuadrantAttention {
         self.size.0 * self.size.1
     }
 
-    /// Where the unit of each row lies in a plane.
-    fn places(&self, task: usize) -> Vec<usize> {
-        let order = match self.score {
+    /// Where the unit of each row lies in the image, for each direction.
+    fn places(&self) -> [Vec<usize>; 4] {
+        let order: Vec<usize> = match self.score {
             Score::LinearAdditive => (0..self.units()).collect(),
             _ => by_tiles::tiling(self.size).order(),
         };
-        places(&order, Direction::ALL[task % 4], self.size)
-    }
-
-    /// The rows of one direction of one image.
-    fn rows<T: Real>(&self, input: &[T], task: usize) -> Vec<T> {
-        let len = self.units() * self.width();
-        rows_of_planes(&input[task * len..][..len], &self.places(task))
+        Direction::ALL.map(|direction| places(&order, direction, self.size))
     }
 
     fn vector_of<'a, T>(&self, vector: &'a [T], task: usize) -> &'a [T] {
@@ -147,21 +141,21 @@ impl QuadrantAttention {
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let n = input.1.dims()[0];
         let (input, vector) = (grid_ops::view::<T>(input)?, grid_ops::view::<T>(vector)?);
-        let plane = self.units() * self.shape.value;
-        let mut out = vec![T::zero(); n * 4 * plane];
-        let run = |(task, out): (usize, &mut [T])| {
-            let rows = self.rows(input, task);
-            let passed = match self.score {
+        let places = self.places();
+        let run = |task: usize| {
+            let (direction, places) = (Direction::ALL[task % 4], &places[task % 4]);
+            let rows = take_direction(input, task / 4, direction, places, self.width());
+            match self.score {
                 Score::LinearAdditive => linear::forward(self.size, self.shape, &rows),
                 _ => by_tiles::forward(self, &rows, self.vector_of(vector, task)),
-            };
-            planes_of_rows(&passed.attended, &self.places(task), out);
-            passed
+            }
         };
-        let passed = out.par_chunks_mut(plane).enumerate().map(run).collect();
+        let passed: Vec<Passed<T>> = (0..n * 4).into_par_iter().map(run).collect();
+        let parts: Vec<&[T]> = passed.iter().map(|part| part.attended.as_slice()).collect();
+        let out = join_directions(&parts, &places, self.shape.value);
         // The same instance runs forward once only; a second run would find the same values.
         let _ = kept.set(passed);
-        let shape = Shape::from((n, 4 * self.shape.value, self.size.0, self.size.1));
+        let shape = Shape::from((n, self.size.0, self.size.1, 4, self.shape.value));
         Ok((T::to_cpu_storage_owned(out), shape))
     }
 
@@ -176,13 +170,13 @@ impl QuadrantAttention {
         let [inputs, vectors, grads] = [input, vector, &grad].map(Elements::of);
         let (inputs, vectors, grads) =
             (inputs.slice::<T>()?, vectors.slice::<T>()?, grads.slice::<T>()?);
-        let plane = self.units() * self.shape.value;
-        let mut d_input = vec![T::zero(); inputs.len()];
-        let run = |((task, passed), out): ((usize, &Passed<T>), &mut [T])| {
-            let places = self.places(task);
-            let rows = self.rows(inputs, task);
-            let grad = rows_of_planes(&grads[task * plane..][..plane], &places);
-            let gradients = match self.score {
+        let places = self.places();
+        let run = |(task, passed): (usize, &Passed<T>)| {
+            let (direction, places) = (Direction::ALL[task % 4], &places[task % 4]);
+            let take = |all, width| take_direction(all, task / 4, direction, places, width);
+            let rows = take(inputs, self.width());
+            let grad = take(grads, self.shape.value);
+            match self.score {
                 Score::LinearAdditive => {
                     linear::backward(self.size, self.shape, &rows, passed, &grad)
                 }
@@ -190,16 +184,15 @@ impl QuadrantAttention {
                     let vector = self.vector_of(vectors, task);
                     by_tiles::backward(self, &rows, vector, passed, grad)
                 }
-            };
-            planes_of_rows(&gradients.rows, &places, out);
-            gradients.vector
+            }
         };
-        let parts = d_input.par_chunks_mut(self.units() * self.width());
-        let vectors: Vec<Vec<T>> = passed.par_iter().enumerate().zip(parts).map(run).collect();
+        let gradients: Vec<Gradients<T>> = passed.par_iter().enumerate().map(run).collect();
+        let parts: Vec<&[T]> = gradients.iter().map(|part| part.rows.as_slice()).collect();
+        let d_input = join_directions(&parts, &places, self.width());
         // Serial on purpose: the order of a float sum must not depend on the thread count.
         let mut d_vector = vec![T::zero(); vector.elem_count()];
-        for (task, part) in vectors.iter().enumerate() {
-            for (sum, &g) in d_vector[task % 4 * self.shape.key..].iter_mut().zip(part) {
+        for (task, part) in gradients.iter().enumerate() {
+            for (sum, &g) in d_vector[task % 4 * self.shape.key..].iter_mut().zip(&part.vector) {
                 *sum = *sum + g;
             }
         }

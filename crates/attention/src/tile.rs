@@ -8,14 +8,12 @@
 //! Everything here is `#[inline(always)]` and takes the vectors it computes with, so that a
 //! caller's run-time SIMD dispatch reaches the innermost loops.
 
-use std::ops::Range;
-
 use grid_ops::{Product, Real, Start};
 use pulp::Simd;
 
 use crate::kernel::RowShape;
 use crate::tanh::{self, Slopes};
-use crate::{Score, Tile};
+use crate::{Score, Tile, diagonals_of};
 
 /// Rows and columns of units in a tile.
 pub const TILE: (usize, usize) = (8, 8);
@@ -24,36 +22,64 @@ pub const TILE: (usize, usize) = (8, 8);
 pub const LANES: usize = TILE.0 * TILE.1;
 
 /// Which sources of a tile some targets see.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sight {
-    /// The targets, by their index in their tile.
-    pub targets: Range<usize>,
-    /// They see the sources below this index.
-    pub limit: usize,
-    /// For tiles this wide: of those only the ones in the target's own column or before it.
-    pub columns: Option<usize>,
+    /// The targets, by their index in their tile: the first, how many, and how far apart.
+    first: usize,
+    count: usize,
+    step: usize,
+    /// They see no source from this index on.
+    limit: usize,
+    seen: Seen,
+}
+
+/// Which of the sources below the limit a target sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// All of them.
+    All,
+    /// In tiles this wide, those in the target's own column or before it.
+    Columns(usize),
+    /// In the target's own tile, this wide: those in its quadrant.
+    Own(usize),
+}
+
+impl Sight {
+    /// The rows of scores and the targets that they belong to.
+    #[inline(always)]
+    fn targets(self) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.count).map(move |row| (row, self.first + row * self.step))
+    }
+
+    /// The limit in whole vectors.
+    #[inline(always)]
+    fn padded(self) -> usize {
+        self.limit.next_multiple_of(WIDE).min(LANES)
+    }
 }
 
 /// What the units of `target` see of `source`, a tile that is nowhere behind it.
 pub fn sights(target: &Tile, source: &Tile) -> Vec<Sight> {
-    let all = 0..target.units();
     let (width, from) = (target.size.1, source.size.1);
+    let (units, sources) = (target.units(), source.units());
+    let all = Sight { first: 0, count: units, step: 1, limit: sources, seen: Seen::All };
     match (source.place.0 < target.place.0, source.place.1 < target.place.1) {
-        (true, true) => vec![Sight { targets: all, limit: source.units(), columns: None }],
-        (true, false) => vec![Sight { targets: all, limit: source.units(), columns: Some(width) }],
+        (true, true) => vec![all],
+        (true, false) => vec![Sight { seen: Seen::Columns(width), ..all }],
         (false, true) => (0..target.size.0)
-            .map(|i| {
-                let targets = i * width..(i + 1) * width;
-                Sight { targets, limit: (i + 1) * from, columns: None }
-            })
+            .map(|i| Sight { first: i * width, count: width, limit: (i + 1) * from, ..all })
             .collect(),
-        (false, false) => all.skip(1).map(|unit| own_sight(unit, width)).collect(),
+        (false, false) => {
+            diagonals_of(target.size).map(|diagonal| own_sight(diagonal, width)).collect()
+        }
     }
 }
 
-/// What one unit sees of its own tile of columns `width`.
-pub fn own_sight(unit: usize, width: usize) -> Sight {
-    Sight { targets: unit..unit + 1, limit: unit, columns: Some(width) }
+/// What an anti-diagonal of units, its first one and their number, sees of its own tile of columns
+/// `width`.
+pub fn own_sight((first, count): (usize, usize), width: usize) -> Sight {
+    let step = (width - 1).max(1);
+    Sight { first, count, step, limit: first + (count - 1) * step, seen: Seen::Own(width) }
 }
 
 /// The attention of one direction.
@@ -197,20 +223,19 @@ impl<'p, T: Real> Attention<'p, T> {
         scratch: &mut Scratch<T>,
     ) {
         let a = self.shape.key;
-        let first = sight.targets.start;
         if self.score == Score::ScaledDot {
-            let size = (sight.targets.len(), a, sight.limit);
-            let product =
-                Product { size, a_strides: (a, 1), b_stride: LANES, c_stride: LANES };
-            let scored = &queries.scored[first * a..];
+            let size = (sight.count, a, sight.limit);
+            let a_strides = (sight.step * a, 1);
+            let product = Product { size, a_strides, b_stride: LANES, c_stride: LANES };
+            let scored = &queries.scored[sight.first * a..];
             product.run(simd, scored, &sources.keys, Start::Zero, &mut scratch.z);
         } else {
-            for (row, target) in sight.targets.clone().enumerate() {
+            for (row, target) in sight.targets() {
                 self.tanh_row(simd, (queries, target), sources, sight.limit, row, scratch);
             }
         }
-        for (row, target) in sight.targets.clone().enumerate() {
-            mask(&mut scratch.z[row * LANES..][..LANES], sight, target);
+        for (row, target) in sight.targets() {
+            mask(&mut scratch.z[row * LANES..][..sight.padded()], sight, target);
         }
     }
 
@@ -235,17 +260,22 @@ impl<'p, T: Real> Attention<'p, T> {
             tanh::sums_directly(query, &sources.raw_keys, self.vector, limit, &mut scratch.r, z);
         }
         let two = T::of(2.0);
-        z.iter_mut().for_each(|z| *z = self.vector_sum - two * *z);
+        z[..limit].iter_mut().for_each(|z| *z = self.vector_sum - two * *z);
     }
 }
 
 /// Puts −∞ where `target` does not see.
 #[inline(always)]
 fn mask<T: Real>(z: &mut [T], sight: &Sight, target: usize) {
-    z[sight.limit..].fill(T::neg_infinity());
-    if let Some(width) = sight.columns {
+    let (limit, columns) = match sight.seen {
+        Seen::All => (sight.limit, None),
+        Seen::Columns(width) => (sight.limit, Some(width)),
+        Seen::Own(width) => (target, Some(width)),
+    };
+    z[limit..].fill(T::neg_infinity());
+    if let Some(width) = columns {
         let behind = target % width + 1;
-        for row in z[..sight.limit].chunks_mut(width) {
+        for row in z[..limit].chunks_mut(width) {
             if let Some(behind) = row.get_mut(behind..) {
                 behind.fill(T::neg_infinity());
             }
@@ -258,7 +288,8 @@ fn mask<T: Real>(z: &mut [T], sight: &Sight, target: usize) {
 pub struct Targets<T> {
     queries: Queries<T>,
     top: Vec<T>,
-    sum: Vec<T>,
+    /// `Σ e^{z − top}`, spread over lanes.
+    sums: Vec<[T; WIDE]>,
     /// `Σ e^{z − top} value` until a unit is finished, `Σ a(u) value(u)` then; `[units, d]`.
     pub attended: Vec<T>,
 }
@@ -267,8 +298,8 @@ impl<T: Real> Targets<T> {
     /// `units` units that have seen nothing yet.
     pub fn new(attention: &Attention<'_, T>, queries: Queries<T>, units: usize) -> Self {
         let attended = vec![T::zero(); units * attention.shape.value];
-        let (top, sum) = (vec![T::neg_infinity(); units], vec![T::zero(); units]);
-        Self { queries, top, sum, attended }
+        let (top, sums) = (vec![T::neg_infinity(); units], vec![[T::zero(); WIDE]; units]);
+        Self { queries, top, sums, attended }
     }
 
     /// Looks at the sources within sight.
@@ -285,20 +316,22 @@ impl<T: Real> Targets<T> {
             return;
         }
         attention.scores(simd, &self.queries, sources, sight, scratch);
-        for (row, target) in sight.targets.clone().enumerate() {
-            let z = &mut scratch.z[row * LANES..][..LANES];
+        for (row, target) in sight.targets() {
+            let z = &mut scratch.z[row * LANES..][..sight.padded()];
+            let before = self.top[target];
             // `max` passes over NaN; the sum below does not, so NaN still comes out.
-            let top = largest(z).max(self.top[target]);
-            let factor = (self.top[target] - top).exp_inline();
-            z.iter_mut().for_each(|z| *z = (*z - top).exp_inline());
-            self.sum[target] = self.sum[target] * factor + total(z);
+            let top = largest(z).max(before);
+            // Once the largest score has been seen, which is soon, nothing is scaled any more.
+            let factor = if top == before { T::one() } else { (before - top).exp_inline() };
+            weigh_up(z, top, factor, &mut self.sums[target]);
             self.top[target] = top;
             scratch.factors[row] = factor;
         }
         let d = attention.shape.value;
-        let size = (sight.targets.len(), sight.limit, d);
-        let product = Product { size, a_strides: (LANES, 1), b_stride: d, c_stride: d };
-        let attended = &mut self.attended[sight.targets.start * d..];
+        let size = (sight.count, sight.limit, d);
+        let c_stride = sight.step * d;
+        let product = Product { size, a_strides: (LANES, 1), b_stride: d, c_stride };
+        let attended = &mut self.attended[sight.first * d..];
         product.run(simd, &scratch.z, &sources.values, Start::Scaled(&scratch.factors), attended);
     }
 
@@ -306,13 +339,14 @@ impl<T: Real> Targets<T> {
     /// zero if it has seen nothing. Returns the log-sum-exp of its scores.
     #[inline(always)]
     pub fn finish(&mut self, unit: usize) -> T {
-        if self.top[unit] == T::neg_infinity() && self.sum[unit] == T::zero() {
+        let sum = total(&self.sums[unit]);
+        if self.top[unit] == T::neg_infinity() && sum == T::zero() {
             return T::zero();
         }
-        let d = self.attended.len() / self.sum.len();
-        let scale = self.sum[unit].recip();
+        let d = self.attended.len() / self.sums.len();
+        let scale = sum.recip();
         self.attended[unit * d..][..d].iter_mut().for_each(|x| *x = *x * scale);
-        self.top[unit] + self.sum[unit].ln()
+        self.top[unit] + sum.ln()
     }
 }
 
@@ -331,15 +365,26 @@ fn largest<T: Real>(z: &[T]) -> T {
     tops.into_iter().fold(T::neg_infinity(), |top, z| top.max(z))
 }
 
+/// Scores to `e^{z − top}`, whose sum joins `factor · sums`.
 #[inline(always)]
-fn total<T: Real>(z: &[T]) -> T {
-    let (chunks, _) = z.as_chunks::<WIDE>();
-    let mut sums = [T::zero(); WIDE];
+fn weigh_up<T: Real>(z: &mut [T], top: T, factor: T, sums: &mut [T; WIDE]) {
+    let mut joined = *sums;
+    for l in 0..WIDE {
+        joined[l] = joined[l] * factor;
+    }
+    let (chunks, _) = z.as_chunks_mut::<WIDE>();
     for chunk in chunks {
         for l in 0..WIDE {
-            sums[l] = sums[l] + chunk[l];
+            chunk[l] = (chunk[l] - top).exp_inline();
+            joined[l] = joined[l] + chunk[l];
         }
     }
+    *sums = joined;
+}
+
+#[inline(always)]
+fn total<T: Real>(sums: &[T; WIDE]) -> T {
+    let mut sums = *sums;
     let mut width = WIDE / 2;
     while width > 0 {
         for l in 0..width {
@@ -448,30 +493,32 @@ impl<T: Real> Attention<'_, T> {
             return;
         }
         let RowShape { value: d, key: a } = self.shape;
-        let (m, limit, start) = (sight.targets.len(), sight.limit, sight.targets.start);
-        let grad = &known.grad[start * d..];
+        let (m, limit, step) = (sight.count, sight.limit, sight.step);
+        let grad = &known.grad[sight.first * d..];
         // Gradients of the weights.
         let size = (m, d, limit);
-        let product = Product { size, a_strides: (d, 1), b_stride: LANES, c_stride: LANES };
+        let product = Product { size, a_strides: (step * d, 1), b_stride: LANES, c_stride: LANES };
         product.run(simd, grad, &into.turned, Start::Zero, &mut scratch.dz);
         if self.score == Score::ScaledDot {
             self.scores(simd, &known.queries, sources, sight, scratch);
-            for (row, target) in sight.targets.clone().enumerate() {
-                weigh(scratch, row, limit, (known.log_sums[target], known.delta[target]));
+            for (row, target) in sight.targets() {
+                weigh(scratch, row, sight, (known.log_sums[target], known.delta[target]));
             }
-            let queries = &known.queries.scored[start * a..];
+            let queries = &known.queries.scored[sight.first * a..];
             let size = (limit, m, a);
-            let product = Product { size, a_strides: (1, LANES), b_stride: a, c_stride: a };
+            let a_strides = (1, LANES);
+            let product = Product { size, a_strides, b_stride: step * a, c_stride: a };
             product.run(simd, &scratch.dz, queries, Start::Kept, &mut into.keys);
             let size = (m, limit, a);
-            let product = Product { size, a_strides: (LANES, 1), b_stride: a, c_stride: a };
-            let to = &mut of_queries.queries[(first + start) * a..];
+            let a_strides = (LANES, 1);
+            let product = Product { size, a_strides, b_stride: a, c_stride: step * a };
+            let to = &mut of_queries.queries[(first + sight.first) * a..];
             product.run(simd, &scratch.dz, &sources.raw_keys, Start::Kept, to);
         } else {
-            for (row, target) in sight.targets.clone().enumerate() {
+            for (row, target) in sight.targets() {
                 self.tanh_row(simd, (&known.queries, target), sources, limit, row, scratch);
-                mask(&mut scratch.z[row * LANES..][..LANES], sight, target);
-                weigh(scratch, row, limit, (known.log_sums[target], known.delta[target]));
+                mask(&mut scratch.z[row * LANES..][..sight.padded()], sight, target);
+                weigh(scratch, row, sight, (known.log_sums[target], known.delta[target]));
                 let slopes = Slopes {
                     r: &scratch.r,
                     dz: &scratch.dz[row * LANES..][..LANES],
@@ -484,7 +531,7 @@ impl<T: Real> Attention<'_, T> {
             }
         }
         let size = (limit, m, d);
-        let product = Product { size, a_strides: (1, LANES), b_stride: d, c_stride: d };
+        let product = Product { size, a_strides: (1, LANES), b_stride: step * d, c_stride: d };
         product.run(simd, &scratch.z, grad, Start::Kept, &mut into.values);
     }
 
@@ -505,18 +552,22 @@ impl<T: Real> Attention<'_, T> {
     /// The gradient of the scoring vector, `[a]`: zero where there is none.
     pub fn finish_vector(&self, of_queries: &QueryGradients<T>) -> Vec<T> {
         // dz/dva = t = 1 - 2 r, and Σ dz is zero in a softmax.
-        of_queries.vector.chunks_exact(WIDE).map(|sums| T::of(-2.0) * total(sums)).collect()
+        let (lanes, _) = of_queries.vector.as_chunks::<WIDE>();
+        lanes.iter().map(|sums| T::of(-2.0) * total(sums)).collect()
     }
 }
 
-/// Scores of a row to weights, gradients of weights to gradients of scores; zero beyond `limit`.
+/// Scores of a row to weights, gradients of weights to gradients of scores; zero beyond the limit.
 #[inline(always)]
-fn weigh<T: Real>(scratch: &mut Scratch<T>, row: usize, limit: usize, (log_sum, delta): (T, T)) {
-    let z = &mut scratch.z[row * LANES..][..LANES];
-    let dz = &mut scratch.dz[row * LANES..][..LANES];
-    dz[limit..].fill(delta);
+fn weigh<T: Real>(scratch: &mut Scratch<T>, row: usize, sight: &Sight, (log_sum, delta): (T, T)) {
+    let z = &mut scratch.z[row * LANES..][..sight.padded()];
+    let dz = &mut scratch.dz[row * LANES..][..sight.padded()];
+    dz[sight.limit..].fill(delta);
+    let (z, dz) = (z.as_chunks_mut::<WIDE>().0, dz.as_chunks_mut::<WIDE>().0);
     for (z, dz) in z.iter_mut().zip(dz) {
-        *z = (*z - log_sum).exp_inline();
-        *dz = *z * (*dz - delta);
+        for l in 0..WIDE {
+            z[l] = (z[l] - log_sum).exp_inline();
+            dz[l] = z[l] * (dz[l] - delta);
+        }
     }
 }

@@ -81,6 +81,18 @@ impl Tiling {
         order
     }
 
+    /// `rows`, `[h·w, width]` in the order of tiles, cut into the parts of all tiles; each can be
+    /// taken once.
+    pub fn split<'a, T>(&self, mut rows: &'a mut [T], width: usize) -> Vec<Option<&'a mut [T]>> {
+        let mut parts = Vec::with_capacity(self.count());
+        for index in 0..self.count() {
+            let (part, rest) = rows.split_at_mut(self.tile(index).units() * width);
+            parts.push(Some(part));
+            rows = rest;
+        }
+        parts
+    }
+
     /// The tiles by anti-diagonals: those of one depend on those of earlier ones only.
     pub fn diagonals(&self) -> impl DoubleEndedIterator<Item = Vec<usize>> + use<> {
         let (this, (rows, columns)) = (*self, self.shape());

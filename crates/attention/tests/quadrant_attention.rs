@@ -18,16 +18,10 @@ fn flat(t: &Tensor) -> Vec<f64> {
     t.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// `[n, 4·width, h, w]` to `[n, h, w, 4, width]`.
-fn by_unit(planes: &Tensor) -> Tensor {
-    let (n, width, h, w) = planes.dims4().unwrap();
-    planes.reshape((n, 4, width / 4, h, w)).unwrap().permute((0, 3, 4, 1, 2)).unwrap()
-}
-
 /// Every pair scored from the definition, `[n, h, w, 4, d]`.
 fn twin(input: &Tensor, vector: &Tensor, a: usize, score: Score) -> Vec<f64> {
-    let (n, h, w, _, width) = by_unit(input).dims5().unwrap();
-    let (x, va) = (flat(&by_unit(input)), flat(vector));
+    let (n, h, w, _, width) = input.dims5().unwrap();
+    let (x, va) = (flat(input), flat(vector));
     let (keys, queries) = channels(score, a);
     let d = width - queries - keys;
     let mut out = vec![0.0; n * h * w * 4 * d];
@@ -87,12 +81,12 @@ proptest! {
         let vector = tensor(seed + 1, &[4, a]);
         for score in SCORES {
             let (keys, queries) = channels(score, a);
-            let input = tensor(seed, &[n, 4 * (queries + d + keys), h, w]);
+            let input = tensor(seed, &[n, h, w, 4, queries + d + keys]);
             let given = (score == Score::TanhAdditive).then_some(&vector);
             let got = quadrant_attention(&input, given, keys, score).unwrap();
-            prop_assert_eq!(got.dims(), &[n, 4 * d, h, w]);
+            prop_assert_eq!(got.dims(), &[n, h, w, 4, d]);
             let expected = twin(&input, &vector, a, score);
-            assert_close(&flat(&by_unit(&got)), &expected, 1e-10);
+            assert_close(&flat(&got), &expected, 1e-10);
             let slow = composed::quadrant_attention(&input, given, keys, score).unwrap();
             assert_close(&flat(&slow), &flat(&got), 1e-10);
         }
@@ -104,7 +98,7 @@ fn gradients_match_central_differences() {
     for score in SCORES {
         for (h, w) in [(3, 4), (1, 3), (3, 1), (1, 1), (9, 3), (2, 10)] {
             let (keys, queries) = channels(score, 2);
-            let input = var(5, &[1, 4 * (queries + 2 + keys), h, w]);
+            let input = var(5, &[1, h, w, 4, queries + 2 + keys]);
             let vector = var(6, &[4, 2]);
             let additive = score == Score::TanhAdditive;
             let inputs = if additive { vec![&input, &vector] } else { vec![&input] };
@@ -123,7 +117,7 @@ fn any_number_of_threads_gives_the_same_bits() {
     let vector = single(tensor(8, &[4, 16]));
     let run = |threads: usize, score: Score| {
         let (keys, queries) = channels(score, 16);
-        let input = single(tensor(7, &[2, 4 * (queries + 20 + keys), 19, 13]));
+        let input = single(tensor(7, &[2, 19, 13, 4, queries + 20 + keys]));
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let given = (score == Score::TanhAdditive).then_some(vector.as_tensor());
@@ -151,13 +145,12 @@ fn errors_name_what_was_expected_and_found() {
         quadrant_attention(&input, None, keys, Score::ScaledDot).unwrap_err().to_string()
     };
     assert_eq!(
-        message(&[1, 2, 9], 2),
-        "quadrant_attention: expected input: [n, 4·(q + d + a), h, w], got [1, 2, 9]"
+        message(&[1, 2, 2, 3, 9], 2),
+        "quadrant_attention: expected input: [n, h, w, 4, q + d + a], got [1, 2, 2, 3, 9]"
     );
-    assert!(message(&[1, 16, 2, 2], 2).contains("all positive"));
-    assert!(message(&[1, 37, 2, 2], 2).contains("all positive"));
-    assert!(message(&[1, 36, 0, 2], 2).contains("all positive"));
-    let input = Tensor::zeros((1, 36, 2, 2), DType::F32, &Device::Cpu).unwrap();
+    assert!(message(&[1, 2, 2, 4, 4], 2).contains("all positive"));
+    assert!(message(&[1, 2, 0, 4, 9], 2).contains("all positive"));
+    let input = Tensor::zeros((1, 2, 2, 4, 9), DType::F32, &Device::Cpu).unwrap();
     let vector = Tensor::zeros((4, 3), DType::F32, &Device::Cpu).unwrap();
     let error = quadrant_attention(&input, Some(&vector), 2, Score::TanhAdditive).unwrap_err();
     assert_eq!(error.to_string(), "quadrant_attention: expected vector: [4, a], got [4, 3]");
@@ -172,7 +165,7 @@ fn errors_name_what_was_expected_and_found() {
 fn the_composition_has_the_same_gradients() {
     for score in SCORES {
         let (keys, queries) = channels(score, 5);
-        let input = var(15, &[2, 4 * (queries + 3 + keys), 9, 10]);
+        let input = var(15, &[2, 9, 10, 4, queries + 3 + keys]);
         let vector = var(16, &[4, 5]);
         let given = (score == Score::TanhAdditive).then_some(vector.as_tensor());
         let grads = |out: Tensor| {
@@ -193,19 +186,18 @@ fn the_composition_has_the_same_gradients() {
 #[test]
 fn large_scores_take_the_direct_path_and_keep_their_gradient() {
     // Queries and keys near ±200 that cancel: e^{2q} e^{2k} would overflow in f64 from about 355.
-    let input = var(21, &[1, 4 * 6, 3, 9]);
+    let input = var(21, &[1, 3, 9, 4, 6]);
     let vector = var(23, &[4, 2]);
     let shifted = || -> anyhow::Result<Tensor> {
-        let parts = input.reshape((1, 4, 6, 3, 9))?;
-        let query = (parts.narrow(2, 0, 2)? + 200.0)?;
-        let value = parts.narrow(2, 2, 2)?;
-        let key = (parts.narrow(2, 4, 2)? - 200.0)?;
-        Ok(Tensor::cat(&[query, value, key], 2)?.reshape((1, 24, 3, 9))?)
+        let query = (input.narrow(4, 0, 2)? + 200.0)?;
+        let value = input.narrow(4, 2, 2)?;
+        let key = (input.narrow(4, 4, 2)? - 200.0)?;
+        Ok(Tensor::cat(&[query, value, key], 4)?)
     };
     let at = shifted().unwrap();
     let got = quadrant_attention(&at, Some(&vector), 2, Score::TanhAdditive).unwrap();
     let expected = twin(&at, &vector, 2, Score::TanhAdditive);
-    assert_close(&flat(&by_unit(&got)), &expected, 1e-9);
+    assert_close(&flat(&got), &expected, 1e-9);
     testkit::check_gradients(&[&input, &vector], || {
         Ok(quadrant_attention(&shifted()?, Some(&vector), 2, Score::TanhAdditive)?)
     })

@@ -14,24 +14,29 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// φ(x).
+    /// `to = φ(scale · x + own)`, as long as `to`.
     #[inline(always)]
-    pub fn apply<T: Real>(self, x: T) -> T {
+    pub(crate) fn join<T: Real>(self, scale: T, x: &[T], own: &[T], to: &mut [T]) {
+        let all = to.iter_mut().zip(x).zip(own);
         match self {
-            // Not `max`, which would turn NaN into 0.
-            Self::Relu if x < T::zero() => T::zero(),
-            Self::Relu => x,
-            Self::Tanh => x.tanh(),
+            Self::Relu => all.for_each(|((to, &x), &own)| {
+                let pre = scale.mul_add(x, own);
+                // Not `max`, which would turn NaN into 0.
+                *to = if pre < T::zero() { T::zero() } else { pre };
+            }),
+            Self::Tanh => all.for_each(|((to, &x), &own)| *to = scale.mul_add(x, own).tanh()),
         }
     }
 
-    /// φ'(x) from φ(x).
+    /// `grad ← grad ⊙ φ'`, from `hidden`, what φ gave.
     #[inline(always)]
-    pub fn slope<T: Real>(self, applied: T) -> T {
+    pub(crate) fn back<T: Real>(self, grad: &mut [T], hidden: &[T]) {
+        let all = grad.iter_mut().zip(hidden);
         match self {
-            Self::Relu if applied == T::zero() => T::zero(),
-            Self::Relu => T::one(),
-            Self::Tanh => T::one() - applied * applied,
+            Self::Relu => all.for_each(|(grad, &h)| {
+                *grad = if h == T::zero() { T::zero() } else { *grad };
+            }),
+            Self::Tanh => all.for_each(|(grad, &h)| *grad = *grad * (T::one() - h * h)),
         }
     }
 }

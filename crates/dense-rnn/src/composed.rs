@@ -22,31 +22,30 @@ pub fn scan(
     scan: &Scan,
 ) -> Result<Tensor> {
     checked(input, weights, vector, scan)?;
-    let width = input.dim(1)? / 4;
     let mut out = Vec::new();
     for direction in Direction::ALL {
         let k = direction as usize;
-        let planes = turned(&input.narrow(1, k * width, width)?, direction)?;
+        let units = turned(&input.narrow(3, k, 1)?.squeeze(3)?, direction)?;
         let vector = match vector {
             Some(vector) => Some(vector.get(k)?),
             None => None,
         };
-        let hidden = one_direction(&planes, &weights.get(k)?, vector.as_ref(), scan)?;
+        let hidden = one_direction(&units, &weights.get(k)?, vector.as_ref(), scan)?;
         out.push(turned(&hidden, direction)?);
     }
-    Ok(Tensor::cat(&out, 1)?)
+    Ok(Tensor::stack(&out, 3)?)
 }
 
-/// `planes` `[n, d + q, h, w]`, `weights` `[d + a, d]`; returns `[n, d, h, w]`.
+/// `units` `[n, h, w, d + q]`, `weights` `[d + a, d]`; returns `[n, h, w, d]`.
 fn one_direction(
-    planes: &Tensor,
+    units: &Tensor,
     weights: &Tensor,
     vector: Option<&Tensor>,
     scan: &Scan,
 ) -> Result<Tensor> {
-    let (n, width, h, w) = planes.dims4()?;
+    let (n, h, w, width) = units.dims4()?;
     let (rows, d) = weights.dims2()?;
-    let units = planes.reshape((n, width, h * w))?.transpose(1, 2)?.contiguous()?;
+    let units = units.reshape((n, h * w, width))?;
     // Units in the order of anti-diagonals.
     let order: Vec<u32> = diagonals_of((h, w))
         .flat_map(|(first, count)| (0..count).map(move |m| (first + m * (w - 1)) as u32))
@@ -56,7 +55,7 @@ fn one_direction(
     let mut known = 0;
     for (_, count) in diagonals_of((h, w)) {
         let here = &order[known..known + count];
-        let index = Tensor::new(here, planes.device())?;
+        let index = Tensor::new(here, units.device())?;
         let input = units.index_select(&index, 1)?; //                  [n, count, d + q]
         let own = input.narrow(2, 0, d)?;
         let pre = if memory.is_empty() {
@@ -64,7 +63,7 @@ fn one_direction(
         } else {
             let memory = Tensor::cat(&memory, 1)?; //                   [n, known, d + a]
             let values = memory.narrow(2, 0, d)?.contiguous()?;
-            let mask = mask(scan.graph, here, &order[..known], w, planes)?;
+            let mask = mask(scan.graph, here, &order[..known], w, &units)?;
             let shares = match scan.aggregation {
                 Aggregation::Sum => mask.broadcast_as((n, count, known))?.contiguous()?,
                 Aggregation::Mean => {
@@ -92,9 +91,9 @@ fn one_direction(
     for (place, &unit) in order.iter().enumerate() {
         back[unit as usize] = place as u32;
     }
-    let back = Tensor::new(back, planes.device())?;
+    let back = Tensor::new(back, units.device())?;
     let hidden = Tensor::cat(&hidden, 1)?.contiguous()?.index_select(&back, 1)?; //   [n, units, d]
-    Ok(hidden.transpose(1, 2)?.reshape((n, d, h, w))?)
+    Ok(hidden.reshape((n, h, w, d))?)
 }
 
 /// 1 where a unit of `from` precedes one of `here`, `[here, from]`.

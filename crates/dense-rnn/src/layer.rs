@@ -3,8 +3,7 @@
 use attention::Score;
 use candle_core::Tensor;
 use candle_nn::{Init, VarBuilder};
-use grid_ops::Activation::{Identity, Relu};
-use grid_ops::{Conv2d, conv2d};
+use grid_ops::{grid_of_rows, rows_of_grid};
 
 use crate::{Activation, Aggregation, Cell, DenseRnnConfig, Graph, Result, Scan, scan};
 
@@ -115,33 +114,29 @@ impl DenseRnn {
     /// [`crate::Error::Grid`] for an empty grid or another number of channels than the layer was
     /// built with.
     pub fn forward(&self, features: &Tensor) -> Result<Tensor> {
-        let hidden = self.hidden(features)?; //                   [n, 4·d, h, w]
-        self.output.apply(&hidden, Identity)
+        let hidden = self.hidden(features)?; //              [n, h, w, 4, d]
+        Ok(grid_of_rows(&hidden.flatten_from(3)?, &self.output.weight, &self.output.bias)?)
     }
 
-    /// The hidden states of all units and directions, `[n, 4·d, h, w]`.
+    /// The hidden states of all units and directions, `[n, h, w, 4, d]`.
     pub(crate) fn hidden(&self, features: &Tensor) -> Result<Tensor> {
-        match (self.config.cell, &self.recurrent, &self.attention) {
+        let own = self.input.by_direction(features)?; //     [n, h, w, 4, d + q]
+        let pre = match (self.config.cell, &self.recurrent, &self.attention) {
             (Cell::Scan { graph, aggregation }, Some(recurrent), _) => {
-                let own = self.input.apply(features, Identity)?; // [n, 4·(d + q), h, w]
                 let mode = Scan { graph, aggregation, activation: self.config.activation };
-                scan(&own, recurrent, self.vector.as_ref(), &mode)
+                return scan(&own, recurrent, self.vector.as_ref(), &mode);
             }
             (Cell::QuadrantAttention { score }, _, Some(attention)) => {
-                let input = attention.apply(features, Identity)?; // [n, 4·(q + d + a), h, w]
+                let input = attention.by_direction(features)?; // [n, h, w, 4, q + d + a]
                 let vector = self.vector.as_ref();
-                let attended = attention::quadrant_attention(&input, vector, self.keys, score)?;
-                let pre = (self.input.apply(features, Identity)? + attended)?;
-                Ok(match self.config.activation {
-                    Activation::Relu => pre.relu()?,
-                    Activation::Tanh => pre.tanh()?,
-                })
+                (own + attention::quadrant_attention(&input, vector, self.keys, score)?)?
             }
-            _ => match self.config.activation {
-                Activation::Relu => self.input.apply(features, Relu),
-                Activation::Tanh => Ok(self.input.apply(features, Identity)?.tanh()?),
-            },
-        }
+            _ => own,
+        };
+        Ok(match self.config.activation {
+            Activation::Relu => pre.relu()?,
+            Activation::Tanh => pre.tanh()?,
+        })
     }
 }
 
@@ -159,12 +154,11 @@ impl Product {
         Ok(Self { weight, bias })
     }
 
-    /// `[n, channels, h, w]` to `[n, out, h, w]`.
-    pub(crate) fn apply(&self, x: &Tensor, activation: grid_ops::Activation) -> Result<Tensor> {
-        let (out, channels) = self.weight.dims2()?;
-        let weight = self.weight.reshape((out, channels, 1, 1))?;
-        let config = Conv2d { activation, ..Conv2d::default() };
-        Ok(conv2d(x, &weight, Some(&self.bias), &config)?)
+    /// `[n, channels, h, w]` to `[n, h, w, 4, out/4]`.
+    pub(crate) fn by_direction(&self, x: &Tensor) -> Result<Tensor> {
+        let rows = rows_of_grid(x, &self.weight, &self.bias)?;
+        let (n, h, w, out) = rows.dims4()?;
+        Ok(rows.reshape((n, h, w, 4, out / 4))?)
     }
 }
 

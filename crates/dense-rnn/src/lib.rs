@@ -11,7 +11,7 @@
 //! use dense_rnn::{Activation, Aggregation, Graph, Scan, scan};
 //!
 //! // One image of 1×3 units, four directions, one channel; U x + b is 1 everywhere, W is 1/2.
-//! let input = Tensor::ones((1, 4, 1, 3), candle_core::DType::F64, &Device::Cpu)?;
+//! let input = Tensor::ones((1, 1, 3, 4, 1), candle_core::DType::F64, &Device::Cpu)?;
 //! let weights = Tensor::full(0.5f64, (4, 1, 1), &Device::Cpu)?;
 //! let mean = Scan {
 //!     graph: Graph::Dense,
@@ -20,7 +20,7 @@
 //! };
 //! let hidden = scan(&input, &weights, None, &mean)?;
 //! // Eastward: 1, then 1 + 1/2 · 1, then 1 + 1/2 · mean(1, 1.5).
-//! let eastward = hidden.narrow(1, 0, 1)?.flatten_all()?.to_vec1::<f64>()?;
+//! let eastward = hidden.narrow(3, 0, 1)?.flatten_all()?.to_vec1::<f64>()?;
 //! assert_eq!(eastward, [1.0, 1.5, 1.625]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

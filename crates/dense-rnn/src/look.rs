@@ -3,7 +3,6 @@
 use attention::Direction;
 use attention::composed::{masked_softmax, scores};
 use candle_core::{D, DType, Tensor};
-use grid_ops::Activation::Identity;
 
 use crate::{Aggregation, Cell, DenseRnn, Error, Graph, Result};
 
@@ -84,10 +83,10 @@ impl DenseRnn {
         let (n, _, h, w) = features.dims4()?;
         let (d, a) = (self.config.hidden_channels, self.keys);
         let queries = self.config.cell.score().map_or(0, |score| score.query_channels(a));
-        let rows = |planes: &Tensor| -> Result<Tensor> {
-            let width = planes.dim(1)? / 4;
+        let rows = |by_unit: &Tensor| -> Result<Tensor> {
+            let width = by_unit.dim(4)?;
             // [n, 4, units, width]
-            Ok(planes.detach().reshape((n, 4, width, h * w))?.transpose(2, 3)?.contiguous()?)
+            Ok(by_unit.detach().reshape((n, h * w, 4, width))?.transpose(1, 2)?.contiguous()?)
         };
         let part = |rows: &Tensor, from: usize, len: usize| -> Result<Vec<Tensor>> {
             let of = |k: usize| Ok(rows.narrow(3, from, len)?.get_on_dim(1, k)?.contiguous()?);
@@ -95,11 +94,11 @@ impl DenseRnn {
         };
         let (asking, answering, key_at) = match (&self.attention, &self.recurrent) {
             (Some(attention), _) => {
-                let rows = rows(&attention.apply(features, Identity)?)?;
+                let rows = rows(&attention.by_direction(features)?)?;
                 (rows.narrow(3, 0, queries.max(1))?, rows, queries + d)
             }
             (None, recurrent) => {
-                let own = rows(&self.input.apply(features, Identity)?)?;
+                let own = rows(&self.input.by_direction(features)?)?;
                 let hidden = rows(&self.hidden(features)?)?.to_dtype(own.dtype())?;
                 let keys = match recurrent {
                     // [4, d + a, d], the last `a` rows of which make keys.

@@ -57,12 +57,13 @@ pub struct Scan {
 ///
 /// # Shapes
 ///
-/// - `input`: `[n, 4·(d + q), h, w]`: for each direction `U x + b` and, for attention with a
-///   query, `Ua x + ba` (`q` = `a` for [`Score::TanhAdditive`] and [`Score::ScaledDot`], else 0)
+/// - `input`: `[n, h, w, 4, d + q]`: `U x + b` and, for attention with a query, `Ua x + ba`, of
+///   every unit and direction (`q` = `a` for [`Score::TanhAdditive`] and [`Score::ScaledDot`],
+///   else 0)
 /// - `weights`: `[4, d + a, d]`: for each direction `W` stacked on `Wa` (`a` = 0 for
 ///   [`Aggregation::Sum`] and [`Aggregation::Mean`], 1 for [`Score::LinearAdditive`])
 /// - `vector`: `[4, a]`, `va` of [`Score::TanhAdditive`]; `None` otherwise
-/// - returns: `[n, 4·d, h, w]`, the hidden states by direction, in the image's own orientation
+/// - returns: `[n, h, w, 4, d]`, the hidden states, in the image's own orientation
 ///
 /// Differentiable in all three. One direction takes `h + w - 1` dependent steps, one per
 /// anti-diagonal. `Sum`, `Mean` and the linear score take O(d²) time a unit; the other scores over
@@ -85,7 +86,7 @@ pub fn scan(
     if !input.device().is_cpu() {
         return composed::scan(input, weights, vector, scan);
     }
-    let (_, _, h, w) = input.dims4()?;
+    let (_, h, w, _, _) = input.dims5()?;
     let vector = match vector {
         Some(vector) => vector.contiguous()?,
         None => Tensor::zeros((4, shape.key.max(1)), input.dtype(), input.device())?,
@@ -104,14 +105,14 @@ pub(crate) fn checked(
     let op = "scan";
     let shape_error =
         |expected, got: &Tensor| Error::Shape { op, expected, got: got.dims().into() };
-    let &[_, channels, _, _] = input.dims() else {
-        return Err(shape_error("input: [n, 4·(d + q), h, w]", input));
+    let &[_, _, _, 4, width] = input.dims() else {
+        return Err(shape_error("input: [n, h, w, 4, d + q]", input));
     };
     let &[4, rows, d] = weights.dims() else {
         return Err(shape_error("weights: [4, d + a, d]", weights));
     };
     if input.elem_count() == 0 || d == 0 {
-        return Err(shape_error("input: [n, 4·(d + q), h, w], none of them zero", input));
+        return Err(shape_error("input: [n, h, w, 4, d + q], none of them zero", input));
     }
     let score = scan.aggregation.score();
     if (score.is_some() != (rows > d)) || rows < d {
@@ -123,8 +124,8 @@ pub(crate) fn checked(
         return Err(shape_error("weights: [4, d + 1, d] for a linear score", weights));
     }
     let queries = score.map_or(0, |score| score.query_channels(keys));
-    if channels != 4 * (d + queries) {
-        let expected = "input: [n, 4·(d + q), h, w] with d and q as in weights";
+    if width != d + queries {
+        let expected = "input: [n, h, w, 4, d + q] with d and q as in weights";
         return Err(shape_error(expected, input));
     }
     match (score, vector) {

@@ -111,7 +111,7 @@ fn hidden_of(case: &Case) -> Vec<Vec<Vec<f64>>> {
     for direction in 0..4 {
         for (unit, row) in input_of(direction, case.aggregation).chunks(width).enumerate() {
             for (c, &x) in row.iter().enumerate() {
-                input[(direction * width + c) * 6 + unit] = x;
+                input[(unit * 4 + direction) * width + c] = x;
             }
         }
         let (matrix, vector) = weights_of(direction, case.aggregation);
@@ -119,7 +119,7 @@ fn hidden_of(case: &Case) -> Vec<Vec<Vec<f64>>> {
         vectors.extend(vector);
     }
     let cpu = &Device::Cpu;
-    let input = Tensor::from_vec(input, (1, 4 * width, 2, 3), cpu).unwrap();
+    let input = Tensor::from_vec(input, (1, 2, 3, 4, width), cpu).unwrap();
     let rows = weights.len() / 8;
     let weights = Tensor::from_vec(weights, (4, rows, 2), cpu).unwrap();
     let vectors = Tensor::from_vec(vectors, (4, 2), cpu).unwrap();
@@ -127,7 +127,8 @@ fn hidden_of(case: &Case) -> Vec<Vec<Vec<f64>>> {
     let activation = Activation::Relu;
     let mode = Scan { graph: case.graph, aggregation: case.aggregation, activation };
     let hidden = scan(&input, &weights, tanh.then_some(&vectors), &mode).unwrap();
-    hidden.reshape((4, 2, 6)).unwrap().to_vec3().unwrap()
+    let hidden = hidden.reshape((6, 4, 2)).unwrap().permute((1, 2, 0)).unwrap();
+    hidden.contiguous().unwrap().to_vec3().unwrap()
 }
 
 #[test]

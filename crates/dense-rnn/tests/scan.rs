@@ -35,10 +35,9 @@ fn width(mode: &Scan, d: usize, a: usize) -> usize {
     d + mode.aggregation.score().map_or(0, |score| score.query_channels(keys(mode, a)))
 }
 
-/// `[n, 4·width, h, w]` to `[n, 4, h, w, width]`.
-fn by_unit(planes: &Tensor) -> Tensor {
-    let (n, width, h, w) = planes.dims4().unwrap();
-    planes.reshape((n, 4, width / 4, h, w)).unwrap().permute((0, 1, 3, 4, 2)).unwrap()
+/// `[n, h, w, 4, width]` to `[n, 4, h, w, width]`.
+fn by_unit(t: &Tensor) -> Tensor {
+    t.permute((0, 3, 1, 2, 4)).unwrap()
 }
 
 fn has_vector(mode: &Scan) -> bool {
@@ -51,7 +50,7 @@ fn flat(t: &Tensor) -> Vec<f64> {
 
 /// Input, weights and vector of a problem; the weights small enough for sums to stay finite.
 fn problem(seed: u64, n: usize, mode: &Scan, s: twin::Sizes) -> [Tensor; 3] {
-    let input = tensor(seed, &[n, 4 * width(mode, s.d, s.a), s.h, s.w]);
+    let input = tensor(seed, &[n, s.h, s.w, 4, width(mode, s.d, s.a)]);
     let weights = (tensor(seed + 1, &[4, s.d + s.a, s.d]) * (1.0 / s.d as f64)).unwrap();
     [input, weights, tensor(seed + 2, &[4, s.a.max(1)])]
 }
@@ -94,7 +93,7 @@ fn gradients_match_central_differences() {
     for mode in modes() {
         for (h, w) in [(3, 4), (1, 3), (4, 1), (1, 1), (2, 10)] {
             let (d, a) = (2, keys(&mode, 2));
-            let input = var(11, &[1, 4 * width(&mode, d, a), h, w]);
+            let input = var(14, &[1, h, w, 4, width(&mode, d, a)]);
             let weights = var(12, &[4, d + a, d]);
             let vector = var(13, &[4, a.max(1)]);
             let mut inputs = vec![&input, &weights];
@@ -118,14 +117,13 @@ fn large_scores_take_the_direct_path_and_keep_their_gradient() {
         activation: Activation::Tanh,
     };
     // Queries near 200: e^{2q} e^{2k} would overflow in f64 from about 355.
-    let input = var(21, &[1, 4 * 4, 2, 3]);
+    let input = var(21, &[1, 2, 3, 4, 4]);
     let weights = var(22, &[4, 4, 2]);
     let vector = var(23, &[4, 2]);
     let scaled = || -> candle_core::Result<Tensor> {
-        let parts = input.reshape((1, 4, 4, 2, 3))?;
-        let own = parts.narrow(2, 0, 2)?;
-        let query = (parts.narrow(2, 2, 2)? + 200.0)?;
-        Tensor::cat(&[own, query], 2)?.reshape((1, 16, 2, 3))
+        let own = input.narrow(4, 0, 2)?;
+        let query = (input.narrow(4, 2, 2)? + 200.0)?;
+        Tensor::cat(&[own, query], 4)
     };
     let keys = || -> candle_core::Result<Tensor> {
         let value = weights.narrow(1, 0, 2)?;
@@ -165,24 +163,19 @@ fn flipping_the_image_permutes_the_directions() {
             let order = Tensor::new(&[1u32, 0, 3, 2], &Device::Cpu).unwrap();
             t.contiguous().unwrap().index_select(&order, dim).unwrap()
         };
-        let swap_planes = |t: &Tensor| {
-            let (n, width, h, w) = t.dims4().unwrap();
-            let by_direction = t.reshape((n, 4, width / 4, h, w)).unwrap();
-            swap(&by_direction, 1).reshape((n, width, h, w)).unwrap()
-        };
         let flip = |t: &Tensor| {
             let order = Tensor::from_iter((0..w as u32).rev(), &Device::Cpu).unwrap();
-            t.contiguous().unwrap().index_select(&order, 3).unwrap()
+            t.contiguous().unwrap().index_select(&order, 2).unwrap()
         };
         let straight = scan(&input, &weights, vector.as_ref(), &mode).unwrap();
         let flipped = scan(
-            &swap_planes(&flip(&input)),
+            &swap(&flip(&input), 3),
             &swap(&weights, 0),
             vector.map(|v| swap(&v, 0)).as_ref(),
             &mode,
         )
         .unwrap();
-        assert_close(&flat(&swap_planes(&flip(&flipped))), &flat(&straight), 1e-12);
+        assert_close(&flat(&swap(&flip(&flipped), 3)), &flat(&straight), 1e-12);
     }
 }
 
@@ -214,8 +207,7 @@ fn uniform_scores_make_attention_a_mean() {
         let zero = Tensor::zeros((4, a), DType::F64, &Device::Cpu).unwrap();
         let attended = scan(&input, &weights, Some(&zero), &mode).unwrap();
         let mode = Scan { graph, aggregation: Aggregation::Mean, activation };
-        let own = input.reshape((1, 4, d + a, h, w)).unwrap().narrow(2, 0, d).unwrap();
-        let own = own.reshape((1, 4 * d, h, w)).unwrap();
+        let own = input.narrow(4, 0, d).unwrap().contiguous().unwrap();
         let values = weights.narrow(1, 0, d).unwrap().contiguous().unwrap();
         let mean = scan(&own, &values, None, &mode).unwrap();
         assert_close(&flat(&attended), &flat(&mean), 1e-12);
@@ -291,20 +283,20 @@ fn errors_name_what_was_expected_and_found() {
         scan(&tensor(1, input), &tensor(2, weights), None, &mean).unwrap_err().to_string()
     };
     assert_eq!(
-        message(&[1, 24, 2, 3], &[4, 5, 5]),
-        "scan: expected input: [n, 4·(d + q), h, w] with d and q as in weights, got [1, 24, 2, 3]"
+        message(&[1, 2, 3, 4, 6], &[4, 5, 5]),
+        "scan: expected input: [n, h, w, 4, d + q] with d and q as in weights, got [1, 2, 3, 4, 6]"
     );
-    assert!(message(&[1, 20, 0, 3], &[4, 5, 5]).contains("none of them zero, got [1, 20, 0, 3]"));
-    assert!(message(&[1, 20, 2, 3], &[4, 5, 0]).contains("none of them zero"));
-    assert!(message(&[1, 20, 2, 3], &[4, 6, 5]).contains("a = 0 otherwise"));
-    assert!(message(&[20, 2, 3], &[4, 5, 5]).contains("input: [n, 4·(d + q), h, w]"));
+    assert!(message(&[1, 0, 3, 4, 5], &[4, 5, 5]).contains("none of them zero, got [1, 0, 3, 4"));
+    assert!(message(&[1, 2, 3, 4, 5], &[4, 5, 0]).contains("none of them zero"));
+    assert!(message(&[1, 2, 3, 4, 5], &[4, 6, 5]).contains("a = 0 otherwise"));
+    assert!(message(&[2, 3, 4, 5], &[4, 5, 5]).contains("input: [n, h, w, 4, d + q]"));
 }
 
 #[test]
 fn the_composition_is_the_same_in_value_and_gradients() {
     for mode in modes() {
         let (d, a) = (3, keys(&mode, 2));
-        let input = var(91, &[2, 4 * width(&mode, d, a), 4, 9]);
+        let input = var(91, &[2, 4, 9, 4, width(&mode, d, a)]);
         let weights = var(92, &[4, d + a, d]);
         let vector = var(93, &[4, a.max(1)]);
         let given = has_vector(&mode).then_some(vector.as_tensor());

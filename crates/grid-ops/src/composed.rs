@@ -273,3 +273,27 @@ fn mixed(x: &Tensor, rows: (usize, &[f64]), columns: (usize, &[f64])) -> Result<
     let mixed = matrix(rows)?.broadcast_matmul(&x.contiguous()?)?;
     Ok(mixed.broadcast_matmul(&matrix(columns)?.t()?)?)
 }
+
+/// See [`rows_of_grid`](crate::rows_of_grid()).
+///
+/// # Errors
+///
+/// As there.
+pub fn rows_of_grid(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    let (n, c, h, w) = x.dims4()?;
+    let rows = x.permute((0, 2, 3, 1))?.reshape((n * h * w, c))?;
+    let y = rows.matmul(&weight.t()?)?.broadcast_add(bias)?;
+    Ok(y.reshape((n, h, w, weight.dim(0)?))?)
+}
+
+/// See [`grid_of_rows`](crate::grid_of_rows()).
+///
+/// # Errors
+///
+/// As there.
+pub fn grid_of_rows(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    let (n, h, w, c) = x.dims4()?;
+    let rows = x.contiguous()?.reshape((n * h * w, c))?;
+    let y = rows.matmul(&weight.t()?)?.broadcast_add(bias)?;
+    Ok(y.reshape((n, h, w, weight.dim(0)?))?.permute((0, 3, 1, 2))?.contiguous()?)
+}

@@ -11,7 +11,7 @@ use candle_core::Tensor;
 pub(crate) use transpose::mirror_of;
 pub use transpose::{ConvTranspose2d, conv_transpose2d};
 
-use crate::error::checked_grid;
+use crate::error::{checked_bias, checked_grid};
 use crate::{Error, Real, Result, composed};
 
 /// What is applied to an operation's output, in the same pass.
@@ -157,17 +157,6 @@ fn bias_or_zeros(bias: Option<&Tensor>, k: usize, x: &Tensor) -> Result<Tensor> 
         Some(bias) => bias.contiguous()?,
         None => Tensor::zeros(k, x.dtype(), x.device())?,
     })
-}
-
-/// Refuses a bias that is not one number for each of `k` channels.
-fn checked_bias(op: &'static str, bias: Option<&Tensor>, k: usize) -> Result<()> {
-    match bias {
-        Some(bias) if bias.dims() != [k] => {
-            let expected = "bias: [k] with k as in weight";
-            Err(Error::Shape { op, expected, got: bias.dims().to_vec() })
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The sizes of [`conv2d`], or why it cannot run.

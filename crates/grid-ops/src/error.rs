@@ -79,3 +79,18 @@ pub(crate) fn checked_dtype(op: &'static str, x: &candle_core::Tensor) -> Result
         got => Err(Error::DType { op, expected: "f32 or f64", got }),
     }
 }
+
+/// Refuses a bias that is not one number for each of `k` channels.
+pub(crate) fn checked_bias(
+    op: &'static str,
+    bias: Option<&candle_core::Tensor>,
+    k: usize,
+) -> Result<()> {
+    match bias {
+        Some(bias) if bias.dims() != [k] => {
+            let expected = "bias: [k] with k as in weight";
+            Err(Error::Shape { op, expected, got: bias.dims().to_vec() })
+        }
+        _ => Ok(()),
+    }
+}

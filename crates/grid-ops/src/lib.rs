@@ -38,6 +38,7 @@ mod real;
 mod resize;
 mod simd;
 mod strided;
+mod units;
 
 pub use argmax::argmax_upsampled;
 pub use avg_pool::{avg_pool2d, global_avg_pool};
@@ -51,3 +52,4 @@ pub use product::{Product, Start};
 pub use real::{Elements, MatMut, MatRef, Real, matmul, view};
 pub use resize::{Corners, resize_bilinear};
 pub use simd::{Vectors, inlined, simd};
+pub use units::{grid_of_rows, rows_of_grid};

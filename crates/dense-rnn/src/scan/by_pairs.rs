@@ -101,14 +101,13 @@ impl<T: Real> WithSimd for ForwardTile<'_, T> {
         let mut rows = vec![T::zero(); h.min(w) * width];
         for (first, count) in diagonals_of((h, w)) {
             let units = (0..count).map(|m| first + m * (w - 1));
+            let sight = own_sight((first, count), w);
+            targets.look(simd, attention, &sources, &sight, &mut scratch);
             for unit in units.clone() {
-                let sight = own_sight(unit, w);
-                targets.look(simd, attention, &sources, &sight, &mut scratch);
                 log_sums[unit] = targets.finish(unit);
-                let attended = targets.attended[unit * d..].iter().zip(&input[unit * width..]);
-                for (h, (&x, &own)) in hidden[unit * d..][..d].iter_mut().zip(attended) {
-                    *h = plan.scan.activation.apply(x + own);
-                }
+                let (attended, own) = (&targets.attended[unit * d..], &input[unit * width..]);
+                let to = &mut hidden[unit * d..][..d];
+                plan.scan.activation.join(T::one(), attended, own, to);
             }
             let product = Product {
                 size: (count, d, width),
@@ -246,14 +245,12 @@ impl<T: Real> WithSimd for BackwardTile<'_, T> {
             product.run(simd, &rows, matrix, Start::Kept, &mut grad_hidden[first * d..]);
             for unit in units {
                 let grad = &mut own.grad[unit * d..][..d];
-                let of_hidden = grad_hidden[unit * d..].iter().zip(&hidden[unit * d..]);
-                for (grad, (&g, &h)) in grad.iter_mut().zip(of_hidden) {
-                    *grad = g * plan.scan.activation.slope(h);
-                }
+                grad.copy_from_slice(&grad_hidden[unit * d..][..d]);
+                plan.scan.activation.back(grad, &hidden[unit * d..]);
                 own.delta[unit] = dot(grad, &attended[unit * d..][..d]);
-                let (sight, known) = (own_sight(unit, w), (&own, here.first));
-                attention.back(simd, &sources, known, &sight, &mut into, of_queries, &mut scratch);
             }
+            let (sight, known) = (own_sight((first, count), w), (&own, here.first));
+            attention.back(simd, &sources, known, &sight, &mut into, of_queries, &mut scratch);
         }
         (own, of_memory)
     }

@@ -38,9 +38,7 @@ fn forward_here<T: Real>(plan: &Plan, input: &[T], weights: Weights<'_, T>) -> P
             let out = &mut attended[unit * d..][..d];
             log_sums[unit] = attender.attend(query, runs, &rows, &mut weights_of_unit, out);
             let own = &input[unit * plan.width()..][..d];
-            for ((h, &x), &own) in hidden[unit * d..][..d].iter_mut().zip(&*out).zip(own) {
-                *h = plan.scan.activation.apply(x + own);
-            }
+            plan.scan.activation.join(T::one(), out, own, &mut hidden[unit * d..][..d]);
         }
         matmul(
             MatMut::new(&mut rows[first * width..], count, width, (w - 1) * width, 1),
@@ -97,10 +95,8 @@ fn backward_here<T: Real>(
         );
         for unit in (0..count).map(|m| first + m * (w - 1)) {
             let (grad, of_query) = d_input[unit * plan.width()..][..plan.width()].split_at_mut(d);
-            let of_hidden = grad_hidden[unit * d..].iter().zip(&passed.hidden[unit * d..]);
-            for (to, (&g, &h)) in grad.iter_mut().zip(of_hidden) {
-                *to = g * plan.scan.activation.slope(h);
-            }
+            grad.copy_from_slice(&grad_hidden[unit * d..][..d]);
+            plan.scan.activation.back(grad, &passed.hidden[unit * d..]);
             attender.attend_backward(
                 query(input, unit, (d, plan.width())),
                 plan.scan.graph.predecessors((unit / w, unit % w), w),

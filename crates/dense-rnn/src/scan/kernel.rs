@@ -79,6 +79,11 @@ impl Plan {
         self.size.0 * self.size.1
     }
 
+    /// True if the backward pass reads the input again.
+    pub(super) fn needs_input(&self) -> bool {
+        !matches!(way(&self.scan), Way::Running)
+    }
+
     /// Channels of an input row: `U x + b`, and the query if there is one.
     pub(super) fn width(&self) -> usize {
         let queries = self.scan.aggregation.score().map_or(0, |s| s.query_channels(self.shape.key));

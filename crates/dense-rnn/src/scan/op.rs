@@ -2,13 +2,13 @@
 
 use std::sync::OnceLock;
 
-use attention::{Direction, places, planes_of_rows, rows_of_planes};
+use attention::{Direction, join_directions, places, take_direction};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType, bail};
 use grid_ops::{Elements, Real};
 use rayon::prelude::*;
 
-use super::kernel::{Passed, Plan, Weights};
+use super::kernel::{Gradients, Passed, Plan, Weights};
 
 /// A scan of one call; holds what the backward pass needs of the forward pass.
 pub(super) struct ScanOp {
@@ -24,7 +24,7 @@ impl ScanOp {
         Self { plan, f32: OnceLock::new(), f64: OnceLock::new() }
     }
 
-    /// Where the unit of each row lies in a plane, for each direction.
+    /// Where the unit of each row lies in the image, for each direction.
     fn places(&self) -> [Vec<usize>; 4] {
         let order = self.plan.tiling().order();
         Direction::ALL.map(|direction| places(&order, direction, self.plan.size))
@@ -42,21 +42,18 @@ impl ScanOp {
             grid_ops::view::<T>(matrix)?,
             grid_ops::view::<T>(vector)?,
         );
-        let units = self.plan.units();
         let places = self.places();
-        let mut hidden = vec![T::zero(); n * 4 * shape.value * units];
-        let run = |(task, hidden): (usize, &mut [T])| {
-            let (len, places) = (self.plan.width() * units, &places[task % 4]);
-            let rows = rows_of_planes(&input[task * len..][..len], places);
-            let passed = self.plan.forward(&rows, weights_of(task, matrix, vector));
-            planes_of_rows(&passed.hidden, places, hidden);
-            passed
+        let run = |task: usize| {
+            let (direction, places) = (Direction::ALL[task % 4], &places[task % 4]);
+            let rows = take_direction(input, task / 4, direction, places, self.plan.width());
+            self.plan.forward(&rows, weights_of(task, matrix, vector))
         };
-        let parts = hidden.par_chunks_mut(shape.value * units);
-        let passed: Vec<Passed<T>> = parts.enumerate().map(run).collect();
+        let passed: Vec<Passed<T>> = (0..n * 4).into_par_iter().map(run).collect();
+        let parts: Vec<&[T]> = passed.iter().map(|part| part.hidden.as_slice()).collect();
+        let hidden = join_directions(&parts, &places, shape.value);
         // The same instance runs forward once only; a second run would find the same values.
         let _ = kept.set(passed);
-        Ok((T::to_cpu_storage_owned(hidden), Shape::from((n, 4 * shape.value, size.0, size.1))))
+        Ok((T::to_cpu_storage_owned(hidden), Shape::from((n, size.0, size.1, 4, shape.value))))
     }
 
     fn backward<T: Real + WithDType>(
@@ -70,28 +67,24 @@ impl ScanOp {
         let [inputs, matrices, vectors, grads] = [input, matrix, vector, &grad].map(Elements::of);
         let (inputs, grads) = (inputs.slice::<T>()?, grads.slice::<T>()?);
         let (matrices, vectors) = (matrices.slice::<T>()?, vectors.slice::<T>()?);
-        let units = self.plan.units();
         let places = self.places();
-        let mut d_input = vec![T::zero(); inputs.len()];
-        let run = |((task, passed), d_input): ((usize, &Passed<T>), &mut [T])| {
-            let (len, places) = (self.plan.width() * units, &places[task % 4]);
-            let rows = rows_of_planes(&inputs[task * len..][..len], places);
-            let len = self.plan.shape.value * units;
-            let grad = rows_of_planes(&grads[task * len..][..len], places);
-            let weights = weights_of(task, matrices, vectors);
-            let gradients = self.plan.backward(&rows, weights, passed, grad);
-            planes_of_rows(&gradients.input, places, d_input);
-            (gradients.matrix, gradients.vector)
+        let run = |(task, passed): (usize, &Passed<T>)| {
+            let (direction, places) = (Direction::ALL[task % 4], &places[task % 4]);
+            let take = |all, width| take_direction(all, task / 4, direction, places, width);
+            let grad = take(grads, self.plan.shape.value);
+            let rows =
+                if self.plan.needs_input() { take(inputs, self.plan.width()) } else { Vec::new() };
+            self.plan.backward(&rows, weights_of(task, matrices, vectors), passed, grad)
         };
-        let parts = d_input.par_chunks_mut(self.plan.width() * units);
-        let parameters: Vec<(Vec<T>, Vec<T>)> =
-            passed.par_iter().enumerate().zip(parts).map(run).collect();
+        let gradients: Vec<Gradients<T>> = passed.par_iter().enumerate().map(run).collect();
+        let parts: Vec<&[T]> = gradients.iter().map(|part| part.input.as_slice()).collect();
+        let d_input = join_directions(&parts, &places, self.plan.width());
         // Serial on purpose: the order of a float sum must not depend on the thread count.
         let mut d_matrix = vec![T::zero(); matrices.len()];
         let mut d_vector = vec![T::zero(); vectors.len()];
-        for (task, (matrix, vector)) in parameters.iter().enumerate() {
-            add_at(&mut d_matrix, task % 4, matrix);
-            add_at(&mut d_vector, task % 4, vector);
+        for (task, part) in gradients.iter().enumerate() {
+            add_at(&mut d_matrix, task % 4, &part.matrix);
+            add_at(&mut d_vector, task % 4, &part.vector);
         }
         let on = input.device();
         Ok([

@@ -89,27 +89,39 @@ pub(super) fn forward<T: Real>(
     borders: &mut Borders<T>,
 ) -> Passed<T> {
     let (tiling, turned) = (plan.tiling(), plan.turned(weights.matrix));
-    let mut parts: Vec<Option<Passed<T>>> = (0..tiling.count()).map(|_| None).collect();
+    let (d, units) = (plan.shape.value, plan.units());
+    // A linear score keeps what was attended; sums and means need no such thing.
+    let kept = usize::from(plan.scan.aggregation.score().is_some());
+    let zeros = |n: usize| vec![T::zero(); n];
+    let mut passed = Passed {
+        hidden: zeros(units * d),
+        attended: zeros(units * d * kept),
+        log_sums: zeros(units * kept),
+    };
+    let mut hidden = tiling.split(&mut passed.hidden, d);
+    let mut attended = tiling.split(&mut passed.attended, d * kept);
+    let mut log_sums = tiling.split(&mut passed.log_sums, kept);
     for diagonal in tiling.diagonals() {
-        let run = |index: usize| {
+        let task = |index: usize| {
             let tile = tiling.tile(index);
-            let border = borders.behind(&tiling, tile.place);
-            let input = tile.of(input, plan.width());
-            let task = ForwardTile { plan, tile, input, turned: &turned, border };
-            (index, pulp::Arch::new().dispatch(task))
+            let task = ForwardTile {
+                plan,
+                tile,
+                input: tile.of(input, plan.width()),
+                turned: &turned,
+                border: borders.behind(&tiling, tile.place),
+                hidden: hidden[index].take().unwrap_or_default(),
+                attended: attended[index].take().unwrap_or_default(),
+                log_sums: log_sums[index].take().unwrap_or_default(),
+            };
+            (index, task)
         };
-        let done: Vec<_> = diagonal.into_par_iter().map(run).collect();
-        for (index, (passed, border)) in done {
-            parts[index] = Some(passed);
+        let tasks: Vec<_> = diagonal.into_iter().map(task).collect();
+        let run = |(index, task)| (index, pulp::Arch::new().dispatch::<ForwardTile<'_, T>>(task));
+        let done: Vec<_> = tasks.into_par_iter().map(run).collect();
+        for (index, border) in done {
             borders.done[index] = Some(border);
         }
-    }
-    let mut passed =
-        Passed { hidden: Vec::new(), attended: Vec::new(), log_sums: Vec::new() };
-    for part in parts.into_iter().flatten() {
-        passed.hidden.extend_from_slice(&part.hidden);
-        passed.attended.extend_from_slice(&part.attended);
-        passed.log_sums.extend_from_slice(&part.log_sums);
     }
     passed
 }
@@ -120,22 +132,24 @@ struct ForwardTile<'a, T> {
     input: &'a [T],
     /// `[d, d + a]`.
     turned: &'a [T],
+    /// What is behind the tile.
     border: Border<T>,
+    hidden: &'a mut [T],
+    attended: &'a mut [T],
+    log_sums: &'a mut [T],
 }
 
 impl<T: Real> WithSimd for ForwardTile<'_, T> {
-    type Output = (Passed<T>, Border<T>);
+    /// What the tile hands on.
+    type Output = Border<T>;
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
-        let Self { plan, tile, input, turned, border } = self;
-        let ((h, w), units) = (tile.size, tile.units());
+        let Self { plan, tile, input, turned, border, hidden, attended, log_sums } = self;
+        let (h, w) = tile.size;
         let (d, width) = (plan.shape.value, plan.shape.len());
         let mut state = State::new(plan, (h, w), border);
         let weighted = matches!(state, State::Weighted(..));
-        let mut hidden = vec![T::zero(); units * d];
-        let kept = if weighted { units } else { 0 };
-        let (mut attended, mut log_sums) = (vec![T::zero(); kept * d], vec![T::zero(); kept]);
         let mut found = vec![T::zero(); width];
         let mut rows = vec![T::zero(); h.min(w) * width];
         for (first, count) in diagonals_of((h, w)) {
@@ -149,10 +163,7 @@ impl<T: Real> WithSimd for ForwardTile<'_, T> {
                 }
                 let scale: T = plan.scale(&tile, at);
                 let own = &input[unit * d..][..d];
-                let to = hidden[unit * d..][..d].iter_mut();
-                for ((h, &x), &own) in to.zip(&found).zip(own) {
-                    *h = plan.scan.activation.apply(scale.mul_add(x, own));
-                }
+                plan.scan.activation.join(scale, &found, own, &mut hidden[unit * d..][..d]);
             }
             let product = Product {
                 size: (count, d, width),
@@ -165,7 +176,7 @@ impl<T: Real> WithSimd for ForwardTile<'_, T> {
                 state.pass((unit / w, unit % w), row);
             }
         }
-        (Passed { hidden, attended, log_sums }, state.into_border())
+        state.into_border()
     }
 }
 
@@ -175,52 +186,50 @@ pub(super) fn backward<T: Real>(
     plan: &Plan,
     weights: Weights<'_, T>,
     passed: &Passed<T>,
-    grad_hidden: Vec<T>,
+    mut grad_hidden: Vec<T>,
 ) -> Gradients<T> {
     let tiling = plan.tiling();
     let (d, width) = (plan.shape.value, plan.shape.len());
-    let mut done: Vec<Option<BackwardTile<'_, T>>> = (0..tiling.count()).map(|_| None).collect();
+    let mut done: Vec<Option<Border<T>>> = vec![None; tiling.count()];
+    let mut of_memory = vec![T::zero(); plan.units() * width];
+    let mut grads = tiling.split(&mut grad_hidden, d);
+    let mut memories = tiling.split(&mut of_memory, width);
     for diagonal in tiling.diagonals().rev() {
-        let run = |index: usize| {
+        let task = |index: usize| {
             let tile = tiling.tile(index);
             // The same scan from the opposite corner.
+            let outside = Border::outside(tile.size, &State::empty(plan));
             let behind = |dp: usize, dq: usize| {
                 let place = (tile.place.0 + dp, tile.place.1 + dq);
                 let (rows, columns) = tiling.shape();
                 let inside = place.0 < rows && place.1 < columns;
-                inside.then(|| done[tiling.index(place)].as_ref()).flatten()
+                inside.then(|| done[tiling.index(place)].as_ref()).flatten().unwrap_or(&outside)
             };
-            let empty = || Border::outside(tile.size, &State::empty(plan));
-            let border = |task: &BackwardTile<'_, T>| task.border.clone();
             let border = Border {
-                columns: behind(1, 0).map_or_else(empty, border).columns,
-                rows: behind(0, 1).map_or_else(empty, border).rows,
-                corner: behind(1, 1).map_or_else(empty, border).corner,
+                columns: behind(1, 0).columns.clone(),
+                rows: behind(0, 1).rows.clone(),
+                corner: behind(1, 1).corner.clone(),
             };
-            let mut task = BackwardTile {
+            let task = BackwardTile {
                 plan,
                 tile,
                 matrix: weights.matrix,
                 passed,
-                grad_hidden: tile.of(&grad_hidden, d).to_vec(),
                 border,
-                of_memory: vec![T::zero(); tile.units() * width],
+                grad_hidden: grads[index].take().unwrap_or_default(),
+                of_memory: memories[index].take().unwrap_or_default(),
             };
-            pulp::Arch::new().dispatch(&mut task);
             (index, task)
         };
-        let tiles: Vec<_> = diagonal.into_par_iter().map(run).collect();
-        for (index, task) in tiles {
-            done[index] = Some(task);
+        let tasks: Vec<_> = diagonal.into_iter().map(task).collect();
+        let run = |(index, task)| (index, pulp::Arch::new().dispatch::<BackwardTile<'_, T>>(task));
+        let borders: Vec<_> = tasks.into_par_iter().map(run).collect();
+        for (index, border) in borders {
+            done[index] = Some(border);
         }
     }
-    let (mut input, mut of_memory) = (Vec::new(), Vec::new());
-    for task in done.into_iter().flatten() {
-        input.extend_from_slice(&task.grad_hidden);
-        of_memory.extend_from_slice(&task.of_memory);
-    }
     let matrix = plan.matrix_gradient(&of_memory, &passed.hidden);
-    Gradients { input, matrix, vector: vec![T::zero(); weights.vector.len()] }
+    Gradients { input: grad_hidden, matrix, vector: vec![T::zero(); weights.vector.len()] }
 }
 
 struct BackwardTile<'a, T> {
@@ -229,24 +238,25 @@ struct BackwardTile<'a, T> {
     matrix: &'a [T],
     /// Of the whole grid.
     passed: &'a Passed<T>,
-    /// The gradient of the tile's hidden states; of its input when done.
-    grad_hidden: Vec<T>,
-    /// What is behind the tile, seen from the opposite corner; what it hands on when done.
+    /// What is behind the tile, seen from the opposite corner.
     border: Border<T>,
+    /// The gradient of the tile's hidden states; of its input when done.
+    grad_hidden: &'a mut [T],
     /// The gradient of values and keys.
-    of_memory: Vec<T>,
+    of_memory: &'a mut [T],
 }
 
-impl<T: Real> WithSimd for &mut BackwardTile<'_, T> {
-    type Output = ();
+impl<T: Real> WithSimd for BackwardTile<'_, T> {
+    /// What the tile hands on.
+    type Output = Border<T>;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let BackwardTile { plan, tile, matrix, passed, grad_hidden, border, of_memory } = self;
+    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+        let Self { plan, tile, matrix, passed, border, grad_hidden, of_memory } = self;
         let (h, w) = tile.size;
         let (d, width) = (plan.shape.value, plan.shape.len());
         let hidden = tile.of(&passed.hidden, d);
-        let mut state = State::new(plan, (h, w), border.clone());
+        let mut state = State::new(plan, (h, w), border);
         let weighted = matches!(state, State::Weighted(..));
         let memory = if weighted { plan.memory(hidden, matrix) } else { Vec::new() };
         let mut rows = vec![T::zero(); h.min(w) * width];
@@ -268,9 +278,7 @@ impl<T: Real> WithSimd for &mut BackwardTile<'_, T> {
             for unit in units {
                 let at = (unit / w, unit % w);
                 let grad = &mut grad_hidden[unit * d..][..d];
-                for (grad, &h) in grad.iter_mut().zip(&hidden[unit * d..]) {
-                    *grad = *grad * plan.scan.activation.slope(h);
-                }
+                plan.scan.activation.back(grad, &hidden[unit * d..]);
                 let kept = if weighted {
                     let at = tile.first + unit;
                     // A unit without predecessors has no weights to take a gradient of.
@@ -281,11 +289,11 @@ impl<T: Real> WithSimd for &mut BackwardTile<'_, T> {
                 } else {
                     (&[][..], T::zero())
                 };
-                let scale: T = plan.scale(tile, at);
+                let scale: T = plan.scale(&tile, at);
                 let opposite = (h - 1 - at.0, w - 1 - at.1);
                 state.pass_gradient(opposite, scale, grad, kept);
             }
         }
-        *border = state.into_border();
+        state.into_border()
     }
 }

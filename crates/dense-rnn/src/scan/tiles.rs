@@ -1,7 +1,7 @@
 //! Scans of one tile of a large grid at a time, with the state of its border handed on.
 
 use attention::running::Border;
-use attention::{Direction, Tiling, places, planes_of_rows, rows_of_planes};
+use attention::{Direction, Tiling, places};
 use candle_core::{DType, Device, Tensor, WithDType};
 use grid_ops::Real;
 
@@ -32,12 +32,12 @@ pub struct TileBorder {
 ///
 /// # Shapes
 ///
-/// - `input`: `[n, d, h, w]`: `U x + b` of this direction, in the image's orientation
+/// - `input`: `[n, h, w, d]`: `U x + b` of this direction, in the image's orientation
 /// - `weights`: `[d, d]`, or `[d + 1, d]` for a linear score: `W` (on `wh`) of this direction
 /// - `corner`: row and column of the tile's first unit in the whole grid, as the direction sees it
 /// - `behind`: `columns` of the tile above, `rows` of the tile before and `corner` of the tile
 ///   diagonally before this one; `None` in the first tile, whose border is the grid's
-/// - returns: the hidden states `[n, d, h, w]`, and what this tile hands on
+/// - returns: the hidden states `[n, h, w, d]`, and what this tile hands on
 ///
 /// # Errors
 ///
@@ -54,15 +54,16 @@ pub fn scan_tile(
     checked_border(scan)?;
     let four = |t: &Tensor, dim| Tensor::cat(&[t, t, t, t], dim);
     if input.rank() != 4 || weights.rank() != 2 {
-        let expected = "input: [n, d, h, w] and weights: [d, d]";
+        let expected = "input: [n, h, w, d] and weights: [d, d]";
         return Err(Error::Shape { op: "scan_tile", expected, got: input.dims().into() });
     }
-    let shape = checked(&four(input, 1)?, &four(&weights.unsqueeze(0)?, 0)?, None, scan)?;
-    let (_, _, h, w) = input.dims4()?;
+    let (_, h, w, _) = input.dims4()?;
+    let input = input.unsqueeze(3)?;
+    let shape = checked(&four(&input, 3)?, &four(&weights.unsqueeze(0)?, 0)?, None, scan)?;
     let plan = Plan { size: (h, w), corner, shape, scan: *scan };
     match input.dtype() {
-        DType::F32 => run::<f32>(input, weights, &plan, direction, behind),
-        _ => run::<f64>(input, weights, &plan, direction, behind),
+        DType::F32 => run::<f32>(&input, weights, &plan, direction, behind),
+        _ => run::<f64>(&input, weights, &plan, direction, behind),
     }
 }
 
@@ -86,14 +87,14 @@ fn run<T: Real + WithDType>(
     direction: Direction,
     behind: Option<&TileBorder>,
 ) -> Result<(Tensor, TileBorder)> {
-    let (n, _, h, w) = input.dims4()?;
+    let (n, h, w, _, _) = input.dims5()?;
     let flat = |t: &Tensor| t.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<T>();
-    let (planes, matrix) = (flat(input)?, flat(weights)?);
+    let (units, matrix) = (flat(input)?, flat(weights)?);
     let d = plan.shape.value;
     let empty = State::<T>::empty(plan);
     let s = empty.len();
     let places = places(&plan.tiling().order(), direction, plan.size);
-    let mut hidden = vec![T::zero(); planes.len()];
+    let mut hidden = vec![T::zero(); units.len()];
     let (mut columns, mut rows, mut corners) = (Vec::new(), Vec::new(), Vec::new());
     for image in 0..n {
         let border = match behind {
@@ -106,10 +107,13 @@ fn run<T: Real + WithDType>(
         };
         let mut borders = Borders::new(plan, &border);
         let part = image * d * h * w..(image + 1) * d * h * w;
-        let input = rows_of_planes(&planes[part.clone()], &places);
+        let unit = |place: &usize| units[part.start + place * d..][..d].iter().copied();
+        let input: Vec<T> = places.iter().flat_map(unit).collect();
         let weights = Weights { matrix: &matrix, vector: &[] };
         let passed = running::forward(plan, &input, weights, &mut borders);
-        planes_of_rows(&passed.hidden, &places, &mut hidden[part]);
+        for (place, row) in places.iter().zip(passed.hidden.chunks_exact(d)) {
+            hidden[part.start + place * d..][..d].copy_from_slice(row);
+        }
         let border = borders.into_border(&plan.tiling());
         columns.extend(border.columns);
         rows.extend(border.rows);
@@ -121,7 +125,7 @@ fn run<T: Real + WithDType>(
         rows: Tensor::from_vec(rows, (n, h, s), on)?,
         corner: Tensor::from_vec(corners, (n, s), on)?,
     };
-    Ok((Tensor::from_vec(hidden, (n, d, h, w), on)?, border))
+    Ok((Tensor::from_vec(hidden, (n, h, w, d), on)?, border))
 }
 
 /// The numbers of one image in a part of a border.
@@ -150,8 +154,8 @@ pub fn scan_by_tiles(
     tile: (usize, usize),
 ) -> Result<Tensor> {
     checked_border(scan)?;
-    let d = checked(input, weights, None, scan)?.value;
-    let (_, _, h, w) = input.dims4()?;
+    checked(input, weights, None, scan)?;
+    let (_, h, w, _, _) = input.dims5()?;
     if tile.0 == 0 || tile.1 == 0 {
         let (value, reason) = (format!("{tile:?}"), "expected at least one row and one column");
         return Err(Error::Config { field: "tile", value, reason });
@@ -160,7 +164,7 @@ pub fn scan_by_tiles(
     let mut directions = Vec::new();
     for direction in Direction::ALL {
         let k = direction as usize;
-        let planes = input.narrow(1, k * d, d)?;
+        let units = input.narrow(3, k, 1)?.squeeze(3)?;
         let weights = weights.get(k)?;
         let mut borders: Vec<TileBorder> = Vec::new();
         let mut rows_of_tiles = Vec::new();
@@ -170,7 +174,7 @@ pub fn scan_by_tiles(
             for q in 0..across {
                 let at = tiling.tile(tiling.index((p, q)));
                 let place = in_image(direction, at.corner, at.size, (h, w));
-                let tile = planes.narrow(2, place.0, at.size.0)?.narrow(3, place.1, at.size.1)?;
+                let tile = units.narrow(1, place.0, at.size.0)?.narrow(2, place.1, at.size.1)?;
                 let behind = behind(&borders, &tiling, (p, q), &tile, scan, &weights)?;
                 let (hidden, border) =
                     scan_tile(&tile, &weights, scan, direction, at.corner, behind.as_ref())?;
@@ -180,14 +184,14 @@ pub fn scan_by_tiles(
             if direction as usize & 1 != 0 {
                 row.reverse();
             }
-            rows_of_tiles.push(Tensor::cat(&row, 3)?);
+            rows_of_tiles.push(Tensor::cat(&row, 2)?);
         }
         if direction as usize & 2 != 0 {
             rows_of_tiles.reverse();
         }
-        directions.push(Tensor::cat(&rows_of_tiles, 2)?);
+        directions.push(Tensor::cat(&rows_of_tiles, 1)?);
     }
-    Ok(Tensor::cat(&directions, 1)?)
+    Ok(Tensor::stack(&directions, 3)?)
 }
 
 /// Where a tile that a direction sees at `corner` begins in the image.
@@ -225,13 +229,13 @@ fn behind(
 }
 
 impl TileBorder {
-    /// The border of the grid itself, for a tile `[n, d, h, w]`: nothing is behind it.
+    /// The border of the grid itself, for a tile `[n, h, w, d]`: nothing is behind it.
     ///
     /// # Errors
     ///
     /// What candle reports.
     pub fn outside(tile: &Tensor, weights: &Tensor, scan: &Scan) -> Result<Self> {
-        let (n, d, h, w) = tile.dims4()?;
+        let (n, h, w, d) = tile.dims4()?;
         let shape = attention::kernel::RowShape { value: d, key: weights.dim(0)? - d };
         let plan = Plan { size: (h, w), corner: (0, 0), shape, scan: *scan };
         let empty = State::<f64>::empty(&plan);
