@@ -224,7 +224,7 @@ impl<'p, T: Real> Attention<'p, T> {
     ) {
         let a = self.shape.key;
         if self.score == Score::ScaledDot {
-            let size = (sight.count, a, sight.limit);
+            let size = (sight.count, a, sight.padded());
             let a_strides = (sight.step * a, 1);
             let product = Product { size, a_strides, b_stride: LANES, c_stride: LANES };
             let scored = &queries.scored[sight.first * a..];
@@ -496,7 +496,7 @@ impl<T: Real> Attention<'_, T> {
         let (m, limit, step) = (sight.count, sight.limit, sight.step);
         let grad = &known.grad[sight.first * d..];
         // Gradients of the weights.
-        let size = (m, d, limit);
+        let size = (m, d, sight.padded());
         let product = Product { size, a_strides: (step * d, 1), b_stride: LANES, c_stride: LANES };
         product.run(simd, grad, &into.turned, Start::Zero, &mut scratch.dz);
         if self.score == Score::ScaledDot {

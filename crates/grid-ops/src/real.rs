@@ -31,8 +31,12 @@ impl Real for f32 {
         // Beyond these, powers of two under- or overflow whatever the polynomial says.
         let x = if self > 89.0 { 89.0 } else { self };
         let x = if x < -104.0 { -104.0 } else { x };
-        // e^x = 2^n e^r with |r| at most ln(2)/2.
-        let n = (x * std::f32::consts::LOG2_E).round_ties_even();
+        // e^x = 2^n e^r with |r| at most ln(2)/2. Added to 1.5·2^23, a number leaves its nearest
+        // integer in the last bits: a cast, which saturates, would not vectorise.
+        const ROUNDER: f32 = 12_582_912.0;
+        let rounded = x.mul_add(std::f32::consts::LOG2_E, ROUNDER);
+        let n = rounded - ROUNDER;
+        let exponent = rounded.to_bits().wrapping_sub(ROUNDER.to_bits()).cast_signed();
         let r = (-n).mul_add(LN_2_LOW, (-n).mul_add(LN_2_HIGH, x));
         let p = 1.987_569_1e-4_f32;
         let p = p.mul_add(r, 1.398_199_9e-3);
@@ -42,10 +46,9 @@ impl Real for f32 {
         let p = p.mul_add(r, 0.5);
         let p = p.mul_add(r * r, r) + 1.0;
         // In two factors, so that the largest and the smallest results are reached.
-        let n = n as i32;
-        let half = n >> 1;
-        let power = |n: i32| f32::from_bits(((n + 127) << 23) as u32);
-        p * power(half) * power(n - half)
+        let half = exponent >> 1;
+        let power = |n: i32| f32::from_bits(n.wrapping_add(127).cast_unsigned() << 23);
+        p * power(half) * power(exponent.wrapping_sub(half))
     }
 }
 
