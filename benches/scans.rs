@@ -18,6 +18,17 @@ pub struct ScanSizes {
     pub w: usize,
     pub graph: Graph,
     pub aggregation: Aggregate,
+    pub peer: Peer,
+}
+
+/// How the other side is written.
+#[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Peer {
+    /// Four directions batched, running sums, preallocated memory, a backward pass by hand.
+    Careful,
+    /// As one would first write it.
+    Plain,
 }
 
 /// [`Aggregation`] in one word.
@@ -47,13 +58,14 @@ impl From<Aggregate> for Aggregation {
 /// C = 256, D = 128, A = 64 at 45×60 units, batches of 1 and 4.
 pub(crate) fn cases() -> Vec<Case> {
     let modes = [
-        ("dag4 mean", Graph::Dag4, Aggregate::Mean),
-        ("dag8 mean", Graph::Dag8, Aggregate::Mean),
-        ("dense sum", Graph::Dense, Aggregate::Sum),
-        ("dense mean", Graph::Dense, Aggregate::Mean),
-        ("dense linear-additive", Graph::Dense, Aggregate::LinearAdditive),
-        ("dense scaled-dot", Graph::Dense, Aggregate::ScaledDot),
-        ("dense tanh-additive", Graph::Dense, Aggregate::TanhAdditive),
+        ("dag4 mean", Graph::Dag4, Aggregate::Mean, Peer::Careful),
+        ("dag8 mean", Graph::Dag8, Aggregate::Mean, Peer::Careful),
+        ("dense sum", Graph::Dense, Aggregate::Sum, Peer::Careful),
+        ("dense mean", Graph::Dense, Aggregate::Mean, Peer::Careful),
+        ("dense linear-additive", Graph::Dense, Aggregate::LinearAdditive, Peer::Careful),
+        ("dense scaled-dot", Graph::Dense, Aggregate::ScaledDot, Peer::Careful),
+        ("dense scaled-dot, plain peer,", Graph::Dense, Aggregate::ScaledDot, Peer::Plain),
+        ("dense tanh-additive", Graph::Dense, Aggregate::TanhAdditive, Peer::Careful),
     ];
     let (c, d, a, h, w) = (256, 128, 64, 45, 60);
     let of_batch = |n: usize| {
@@ -61,9 +73,9 @@ pub(crate) fn cases() -> Vec<Case> {
             name: format!("products of a scan {n}×{c}→{d} {h}×{w}"),
             work: Work::ScanProducts { n, c, d, h, w },
         };
-        let scans = modes.into_iter().map(move |(name, graph, aggregation)| Case {
+        let scans = modes.into_iter().map(move |(name, graph, aggregation, peer)| Case {
             name: format!("scan {name} {n}×{c}→{d} {h}×{w}"),
-            work: Work::Scan(ScanSizes { n, c, d, a, h, w, graph, aggregation }),
+            work: Work::Scan(ScanSizes { n, c, d, a, h, w, graph, aggregation, peer }),
         });
         std::iter::once(products).chain(scans)
     };
@@ -71,7 +83,7 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 pub(crate) fn scan_task(sizes: ScanSizes, pass: Pass) -> anyhow::Result<Task> {
-    let ScanSizes { n, c, d, a, h, w, graph, aggregation } = sizes;
+    let ScanSizes { n, c, d, a, h, w, graph, aggregation, .. } = sizes;
     let aggregation = Aggregation::from(aggregation);
     let score = aggregation.score();
     let keys = score.map_or(0, |score| score.key_channels(a));
@@ -112,16 +124,17 @@ pub(crate) fn products_task((units, c, d): (usize, usize, usize), pass: Pass) ->
     // Rows are shared out in halves, as two threads would; directions are independent.
     let part = units.div_ceil(2);
     Box::new(move || {
-        let by_rows = |to: &mut [f32], from: &[f32], k: usize, n: usize, matrix: &[f32], t: bool| {
-            let parts = to.par_chunks_mut(part * n).zip(from.par_chunks(part * k));
-            parts.for_each(|(to, from)| {
-                let m = from.len() / k;
-                let strides = if t { (1, k) } else { (n, 1) };
-                let matrix = MatRef::new(matrix, k, n, strides.0, strides.1);
-                let from = MatRef::new(from, m, k, k, 1);
-                matmul(MatMut::new(to, m, n, n, 1), 0.0, from, matrix);
-            });
-        };
+        let by_rows =
+            |to: &mut [f32], from: &[f32], k: usize, n: usize, matrix: &[f32], t: bool| {
+                let parts = to.par_chunks_mut(part * n).zip(from.par_chunks(part * k));
+                parts.for_each(|(to, from)| {
+                    let m = from.len() / k;
+                    let strides = if t { (1, k) } else { (n, 1) };
+                    let matrix = MatRef::new(matrix, k, n, strides.0, strides.1);
+                    let from = MatRef::new(from, m, k, k, 1);
+                    matmul(MatMut::new(to, m, n, n, 1), 0.0, from, matrix);
+                });
+            };
         let of_directions = |to: &mut [f32], t: bool| {
             let parts = to.par_chunks_mut(units * d).zip(hidden.par_chunks(units * d));
             parts.zip(weights.par_chunks(d * d)).for_each(|((to, from), matrix)| {

@@ -150,10 +150,35 @@ class Pairs(torch.autograd.Function):
         return d_rows, d_weights, d_vector, None, None, None
 
 
+def plain(rows, weights, vector, graph, aggregation):
+    """The scan as one would first write it: rows [n, h, w, e] of one direction, autograd throughout.
+
+    One step an anti-diagonal, all hidden states so far concatenated anew, a mask over them.
+    """
+    n, h, w, e = rows.shape
+    d = weights.shape[-1]
+    hidden, places = rows.new_zeros(n, 0, d), []
+    for s in range(h + w - 1):
+        here = [(i, s - i) for i in range(h) if 0 <= s - i < w]
+        i, j = (torch.tensor(x) for x in zip(*here))
+        own = rows[:, i, j]
+        pre = own[..., :d]
+        if places:
+            p, q = (torch.tensor(x)[None] for x in zip(*places))
+            memory = hidden @ weights.T
+            z = scores(own[..., d:], memory[..., d:], vector, aggregation)
+            z = z.masked_fill((p > i[:, None]) | (q > j[:, None]), float("-inf"))
+            pre = pre + z.softmax(-1) @ memory[..., :d]
+        hidden = torch.cat([hidden, pre.relu()], 1)
+        places += here
+    order = torch.argsort(torch.tensor([i * w + j for i, j in places]))
+    return hidden[:, order].reshape(n, h, w, d)
+
+
 def scores(query, keys, vector, score):
     if score == "scaled-dot":
         return torch.bmm(query, keys.transpose(1, 2)) * query.shape[-1] ** -0.5
-    v = vector.repeat_interleave(query.shape[0] // 4, 0)[:, None, :, None]
+    v = vector.repeat_interleave(query.shape[0] // len(vector), 0)[:, None, :, None]
     t = torch.tanh(query[:, :, None] + keys[:, None])
     return torch.matmul(t, v).squeeze(-1)
 
@@ -184,7 +209,10 @@ def prepare(case):
     def run(x, u, bias, weights, vector):
         rows = F.conv2d(x, u, bias).reshape(n, 4, e, h, w).permute(1, 0, 3, 4, 2)
         rows = directions(rows)  # [4, n, h, w, e]
-        if pairs:
+        if case["peer"] == "plain":
+            each = [plain(rows[k], weights[k], vector[k : k + 1], graph, aggregation) for k in range(4)]
+            hidden = torch.stack(each)
+        elif pairs:
             rows = rows.reshape(4 * n, h * w, e)[:, flat]
             hidden = Pairs.apply(rows, weights, vector, order, masks, aggregation)[:, back]
             hidden = hidden.reshape(4, n, h, w, d)

@@ -72,9 +72,7 @@ pub fn scores(
 ) -> candle_core::Result<Tensor> {
     let a = key.dim(2)?;
     match (score, query, vector) {
-        (Score::ScaledDot, Some(query), _) => {
-            query.matmul(&key.t()?)? * (a as f64).sqrt().recip()
-        }
+        (Score::ScaledDot, Some(query), _) => query.matmul(&key.t()?)? * (a as f64).sqrt().recip(),
         (Score::TanhAdditive, Some(query), Some(vector)) => {
             let sums = query.unsqueeze(2)?.broadcast_add(&key.unsqueeze(1)?)?;
             sums.tanh()?.broadcast_mul(vector)?.sum(D::Minus1)

@@ -193,7 +193,7 @@ impl QuadrantAttention {
         let mut d_vector = vec![T::zero(); vector.elem_count()];
         for (task, part) in gradients.iter().enumerate() {
             for (sum, &g) in d_vector[task % 4 * self.shape.key..].iter_mut().zip(&part.vector) {
-                *sum = *sum + g;
+                *sum += g;
             }
         }
         let on = input.device();

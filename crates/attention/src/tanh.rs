@@ -127,8 +127,8 @@ impl<T: Real> Slopes<'_, T> {
         let lanes = T::lanes::<S>();
         let zero = T::splat(simd, T::zero());
         let mut dz = [zero; V];
-        for v in 0..V {
-            dz[v] = T::load(simd, &self.dz[at + v * lanes..]);
+        for (v, dz) in dz.iter_mut().enumerate() {
+            *dz = T::load(simd, &self.dz[at + v * lanes..]);
         }
         let rows = self.r.chunks_exact(LANES).zip(self.of_keys.chunks_exact_mut(LANES));
         let sums = self.of_query.iter_mut().zip(self.of_vector.chunks_exact_mut(16));

@@ -16,7 +16,7 @@ use crate::tanh::{self, Slopes};
 use crate::{Score, Tile, diagonals_of};
 
 /// Rows and columns of units in a tile.
-pub const TILE: (usize, usize) = (8, 8);
+pub const TILE: (usize, usize) = (16, 4);
 
 /// Units of a whole tile: the lanes of one channel of keys.
 pub const LANES: usize = TILE.0 * TILE.1;
@@ -368,10 +368,7 @@ fn largest<T: Real>(z: &[T]) -> T {
 /// Scores to `e^{z − top}`, whose sum joins `factor · sums`.
 #[inline(always)]
 fn weigh_up<T: Real>(z: &mut [T], top: T, factor: T, sums: &mut [T; WIDE]) {
-    let mut joined = *sums;
-    for l in 0..WIDE {
-        joined[l] = joined[l] * factor;
-    }
+    let mut joined = sums.map(|sum| sum * factor);
     let (chunks, _) = z.as_chunks_mut::<WIDE>();
     for chunk in chunks {
         for l in 0..WIDE {

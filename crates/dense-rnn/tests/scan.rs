@@ -349,7 +349,8 @@ fn a_grid_of_many_tiles_equals_the_twin() {
     for mode in modes().filter(|mode| mode.activation == Activation::Relu) {
         let sizes = twin::Sizes { h: 34, w: 67, d: 2, a: keys(&mode, 2) };
         let [input, weights, vector] = problem(96, 1, &mode, sizes);
-        let weights = if mode.aggregation == Aggregation::Sum { weights * 1e-3 } else { Ok(weights) };
+        let weights =
+            if mode.aggregation == Aggregation::Sum { weights * 1e-3 } else { Ok(weights) };
         let weights = weights.unwrap();
         let given = has_vector(&mode).then_some(&vector);
         let got = scan(&input, &weights, given, &mode).unwrap();
@@ -357,8 +358,7 @@ fn a_grid_of_many_tiles_equals_the_twin() {
             let k = direction as usize;
             let of = |t: &Tensor| flat(&by_unit(t).get(0).unwrap().get(k).unwrap());
             let (weights, vector) = (flat(&weights.get(k).unwrap()), flat(&vector.get(k).unwrap()));
-            let (expected, _) =
-                twin::scan(sizes, direction, &mode, &of(&input), &weights, &vector);
+            let (expected, _) = twin::scan(sizes, direction, &mode, &of(&input), &weights, &vector);
             assert_close(&of(&got), &expected, 1e-10);
         }
     }

@@ -38,6 +38,7 @@ mod real;
 mod resize;
 mod simd;
 mod strided;
+mod turn;
 mod units;
 
 pub use argmax::argmax_upsampled;
@@ -52,4 +53,5 @@ pub use product::{Product, Start};
 pub use real::{Elements, MatMut, MatRef, Real, matmul, view};
 pub use resize::{Corners, resize_bilinear};
 pub use simd::{Vectors, inlined, simd};
+pub use turn::turned;
 pub use units::{grid_of_rows, rows_of_grid};

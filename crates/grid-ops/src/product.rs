@@ -122,6 +122,7 @@ impl Product {
     /// As [`Self::columns`], and the rows lie within the matrix.
     #[inline(always)]
     #[allow(unsafe_code, reason = "see `run`")]
+    #[allow(clippy::needless_range_loop, reason = "the indices are those of registers")]
     unsafe fn block<T: Real, S: Simd, const R: usize, const V: usize>(
         &self,
         simd: S,

@@ -5,6 +5,7 @@ use std::ops::Deref;
 use candle_core::{CpuStorage, Layout, Storage, Tensor, WithDType, bail};
 
 use crate::simd::Vectors;
+use crate::turn::turned;
 
 /// `f32` or `f64`: what kernels compute in.
 pub trait Real: num_traits::Float + Vectors + std::fmt::Debug + Send + Sync {
@@ -128,11 +129,48 @@ impl<'a, T> MatMut<'a, T> {
     }
 }
 
+impl<'a, T> MatRef<'a, T> {
+    /// Rows and columns exchanged.
+    fn turned(self) -> Self {
+        let Self { data, rows, columns, row_stride, column_stride } = self;
+        let (row_stride, column_stride) = (column_stride, row_stride);
+        Self { data, rows: columns, columns: rows, row_stride, column_stride }
+    }
+}
+
+impl<'a, T> MatMut<'a, T> {
+    /// Rows and columns exchanged.
+    fn turned(self) -> Self {
+        let Self { data, rows, columns, row_stride, column_stride } = self;
+        let (row_stride, column_stride) = (column_stride, row_stride);
+        Self { data, rows: columns, columns: rows, row_stride, column_stride }
+    }
+}
+
+/// Elements of a left matrix from which on it pays to lay its columns out contiguously.
+const WORTH_TURNING: usize = 4096;
+
 /// `to = scale · to + lhs · rhs`, on the calling thread only; `to` is not read where `scale` is 0.
 ///
+/// `gemm` wants columns of `to` and of the left matrix that are contiguous; a left matrix with
+/// contiguous rows it would pack element by element, so it is turned first.
+///
 /// Panics if the sizes do not fit.
-#[allow(unsafe_code, reason = "gemm takes pointers; the views checked their extent")]
 pub fn matmul<T: Real>(to: MatMut<'_, T>, scale: T, lhs: MatRef<'_, T>, rhs: MatRef<'_, T>) {
+    if to.column_stride < to.row_stride {
+        return matmul(to.turned(), scale, rhs.turned(), lhs.turned());
+    }
+    let is_large = lhs.rows.min(lhs.columns) >= 16 && lhs.rows * lhs.columns >= WORTH_TURNING;
+    if lhs.column_stride == 1 && lhs.row_stride != 1 && is_large && rhs.columns >= 16 {
+        let turned = turned(lhs.data, (lhs.rows, lhs.columns), lhs.row_stride);
+        let lhs = MatRef::new(&turned, lhs.rows, lhs.columns, 1, lhs.rows);
+        return multiply(to, scale, lhs, rhs);
+    }
+    multiply(to, scale, lhs, rhs);
+}
+
+#[allow(unsafe_code, reason = "gemm takes pointers; the views checked their extent")]
+fn multiply<T: Real>(to: MatMut<'_, T>, scale: T, lhs: MatRef<'_, T>, rhs: MatRef<'_, T>) {
     assert_eq!(
         (to.rows, to.columns, lhs.columns),
         (lhs.rows, rhs.columns, rhs.rows),

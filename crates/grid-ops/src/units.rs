@@ -10,7 +10,7 @@ use candle_core::{WithDType, bail};
 use rayon::prelude::*;
 
 use crate::error::{checked_bias, checked_dtype};
-use crate::{Elements, Error, MatMut, MatRef, Real, Result, composed, matmul, view};
+use crate::{Elements, Error, MatMut, MatRef, Real, Result, composed, matmul, turned, view};
 
 /// `y = weight · x + bias` at every unit, from planes to rows.
 ///
@@ -36,7 +36,12 @@ pub fn rows_of_grid(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor
         return composed::rows_of_grid(x, weight, bias);
     }
     let sizes = Sizes { n, units: h * w, c, k };
-    apply(UnitsOp { sizes, from: Layout::Planes, to: Layout::Rows, out: [n, h, w, k] }, x, weight, bias)
+    apply(
+        UnitsOp { sizes, from: Layout::Planes, to: Layout::Rows, out: [n, h, w, k] },
+        x,
+        weight,
+        bias,
+    )
 }
 
 /// `y = weight · x + bias` at every unit, from rows to planes.
@@ -63,7 +68,12 @@ pub fn grid_of_rows(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor
         return composed::grid_of_rows(x, weight, bias);
     }
     let sizes = Sizes { n, units: h * w, c, k };
-    apply(UnitsOp { sizes, from: Layout::Rows, to: Layout::Planes, out: [n, k, h, w] }, x, weight, bias)
+    apply(
+        UnitsOp { sizes, from: Layout::Rows, to: Layout::Planes, out: [n, k, h, w] },
+        x,
+        weight,
+        bias,
+    )
 }
 
 /// The channels of the output, or why the product cannot run.
@@ -164,15 +174,21 @@ fn multiply<T: Real>(
             });
         }
         Layout::Planes => {
+            // The parts share one image, which products want by planes.
+            let by_planes;
+            let x = match from {
+                Layout::Planes => x,
+                Layout::Rows => {
+                    by_planes = turned(x, (units, c), c);
+                    &by_planes
+                }
+            };
             let part = part_of_channels(k);
             y.par_chunks_mut(part * units).enumerate().for_each(|(nth, y)| {
                 let m = y.len() / units;
                 let matrix = &matrix[nth * part * strides.1..];
                 let matrix = MatRef::new(matrix, m, c, strides.1, strides.0);
-                let x = match from {
-                    Layout::Planes => MatRef::new(x, c, units, units, 1),
-                    Layout::Rows => MatRef::new(x, c, units, 1, c),
-                };
+                let x = MatRef::new(x, c, units, units, 1);
                 matmul(MatMut::new(y, m, units, units, 1), start, matrix, x);
             });
         }
@@ -214,31 +230,17 @@ impl UnitsOp {
         } else {
             None
         };
-        let mut d_weight = vec![T::zero(); k * c];
-        let part = part_of_channels(k);
-        d_weight.par_chunks_mut(part * c).enumerate().for_each(|(nth, d_weight)| {
-            let (m, first) = (d_weight.len() / c, nth * part);
-            for image in 0..n {
-                let grad = &grads[image * units * k..][..units * k];
-                let left = match self.to {
-                    Layout::Planes => MatRef::new(&grad[first * units..], m, units, units, 1),
-                    Layout::Rows => MatRef::new(&grad[first..], m, units, 1, k),
-                };
-                let right = self.from.matrix(&xs[image * units * c..][..units * c], units, c);
-                let start = if image == 0 { T::zero() } else { T::one() };
-                matmul(MatMut::new(d_weight, m, c, c, 1), start, left, right);
-            }
-        });
+        let d_weight = self.weight_gradient(xs, grads);
         let mut d_bias = vec![T::zero(); k];
         match self.to {
             Layout::Rows => {
                 for row in grads.chunks_exact(k) {
-                    d_bias.iter_mut().zip(row).for_each(|(sum, &g)| *sum = *sum + g);
+                    d_bias.iter_mut().zip(row).for_each(|(sum, &g)| *sum += g);
                 }
             }
             Layout::Planes => {
                 for (nth, plane) in grads.chunks_exact(units).enumerate() {
-                    d_bias[nth % k] = d_bias[nth % k] + T::of(crate::simd::sum(plane));
+                    d_bias[nth % k] += T::of(crate::simd::sum(plane));
                 }
             }
         }
@@ -247,6 +249,37 @@ impl UnitsOp {
             Some(Tensor::from_vec(d_weight, weight.shape(), on)?),
             Some(Tensor::from_vec(d_bias, bias.shape(), on)?),
         ])
+    }
+
+    /// `[k, c]`, summed over images in order.
+    fn weight_gradient<T: Real>(&self, xs: &[T], grads: &[T]) -> Vec<T> {
+        let Sizes { n, units, c, k } = self.sizes;
+        // Of `[rows, columns]` with `left` as the rows' side, which should be laid out by rows.
+        let gradient = |left: (&[T], Layout, usize), right: (&[T], Layout, usize)| {
+            let ((a, of_a, rows), (b, of_b, columns)) = (left, right);
+            let mut sum = vec![T::zero(); rows * columns];
+            let part = part_of_channels(rows);
+            sum.par_chunks_mut(part * columns).enumerate().for_each(|(nth, sum)| {
+                let (m, first) = (sum.len() / columns, nth * part);
+                for image in 0..n {
+                    let a = &a[image * units * rows..][..units * rows];
+                    let a = match of_a {
+                        Layout::Planes => MatRef::new(&a[first * units..], m, units, units, 1),
+                        Layout::Rows => MatRef::new(&a[first..], m, units, 1, rows),
+                    };
+                    let b = of_b.matrix(&b[image * units * columns..], units, columns);
+                    let start = if image == 0 { T::zero() } else { T::one() };
+                    matmul(MatMut::new(sum, m, columns, columns, 1), start, a, b);
+                }
+            });
+            sum
+        };
+        let (x, grad) = ((xs, self.from, c), (grads, self.to, k));
+        match self.to {
+            Layout::Planes => gradient(grad, x),
+            // A product with contiguous rows of gradients: its own rows and columns exchanged.
+            Layout::Rows => turned(&gradient(x, grad), (c, k), k),
+        }
     }
 
     fn forward_storage<T: Real + WithDType>(

@@ -177,7 +177,13 @@ impl<T: Real> WithSimd for Back<'_, T> {
                 for sight in sights(&there, &here) {
                     let known = (&known[target], there.first);
                     attention.back(
-                        simd, sources, known, &sight, &mut into, of_queries, &mut scratch,
+                        simd,
+                        sources,
+                        known,
+                        &sight,
+                        &mut into,
+                        of_queries,
+                        &mut scratch,
                     );
                 }
             }

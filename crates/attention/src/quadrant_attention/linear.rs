@@ -7,11 +7,7 @@ use crate::kernel::{RowShape, dot};
 use crate::running::{Border, WeightedSums, finish_gradient, normalise};
 
 /// `rows` are `[h·w, d + 1]`, value and score, in raster order.
-pub(super) fn forward<T: Real>(
-    size: (usize, usize),
-    shape: RowShape,
-    rows: &[T],
-) -> Passed<T> {
+pub(super) fn forward<T: Real>(size: (usize, usize), shape: RowShape, rows: &[T]) -> Passed<T> {
     let d = shape.value;
     // Values and, beside them, ones: both are summed with the same weights.
     let mut sums = outside(size, d + 1);

@@ -85,10 +85,9 @@ impl<T: Real> WithSimd for ForwardTile<'_, T> {
         let mut targets = Targets::new(attention, queries, here.units());
         for (source, tile) in done.iter().enumerate() {
             let there = tiling.tile(source);
-            let (Some(tile), true) = (
-                tile,
-                there.place.0 <= here.place.0 && there.place.1 <= here.place.1,
-            ) else {
+            let (Some(tile), true) =
+                (tile, there.place.0 <= here.place.0 && there.place.1 <= here.place.1)
+            else {
                 continue;
             };
             for sight in sights(&here, &there) {
@@ -209,10 +208,9 @@ impl<T: Real> WithSimd for BackwardTile<'_, T> {
         let mut scratch = Scratch::new(plan.shape);
         for (target, tile) in known.iter().enumerate() {
             let there = tiling.tile(target);
-            let (Some(tile), true) = (
-                tile,
-                there.place.0 >= here.place.0 && there.place.1 >= here.place.1,
-            ) else {
+            let (Some(tile), true) =
+                (tile, there.place.0 >= here.place.0 && there.place.1 >= here.place.1)
+            else {
                 continue;
             };
             for sight in sights(&there, &here) {

@@ -1,7 +1,7 @@
 //! Attention over neighbours: up to three units before each.
 
-use attention::kernel::{Attender, Upstream};
 use attention::diagonals_of;
+use attention::kernel::{Attender, Upstream};
 use grid_ops::{MatMut, MatRef, Real, inlined, matmul, simd};
 
 use super::kernel::{Gradients, Passed, Plan, Weights};

@@ -102,10 +102,7 @@ impl Plan {
     /// The factor of a unit's sum, `(i, j)` in its tile.
     #[inline(always)]
     pub(super) fn scale<T: Real>(&self, tile: &Tile, (i, j): (usize, usize)) -> T {
-        let at = (
-            self.corner.0 + tile.corner.0 + i,
-            self.corner.1 + tile.corner.1 + j,
-        );
+        let at = (self.corner.0 + tile.corner.0 + i, self.corner.1 + tile.corner.1 + j);
         match self.scan.aggregation {
             Aggregation::Mean => T::of(self.scan.graph.count(at).max(1) as f64).recip(),
             Aggregation::Sum | Aggregation::Attention(_) => T::one(),

@@ -4,9 +4,9 @@ use attention::Score;
 use attention::running::{Border, QuadrantSums, WeightedSums, finish_gradient, normalise};
 use grid_ops::Real;
 
+use super::Aggregation;
 use super::kernel::Plan;
 use super::neighbours::NeighbourSums;
-use super::Aggregation;
 use crate::Graph;
 
 /// The state of a scan within one tile.

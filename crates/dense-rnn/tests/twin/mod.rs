@@ -35,7 +35,10 @@ pub(crate) fn scan(
                 .map(|at| direction.raster(at, (h, w)))
                 .collect();
             let width = input.len() / (h * w);
-            assert!(width == d || width == d + a, "a row is U x + b, and the query if there is one");
+            assert!(
+                width == d || width == d + a,
+                "a row is U x + b, and the query if there is one"
+            );
             let query = &input[v * width + d..(v + 1) * width];
             let shares: Vec<f64> = match mode.aggregation {
                 Aggregation::Sum => vec![1.0; before.len()],
@@ -91,7 +94,7 @@ fn predecessors(graph: Graph, i: usize, j: usize) -> Vec<(usize, usize)> {
     found
 }
 
-fn score_of(score: Score, query: &[f64], key: &[f64], vector: &[f64]) -> f64 {
+pub(crate) fn score_of(score: Score, query: &[f64], key: &[f64], vector: &[f64]) -> f64 {
     let pairs = query.iter().zip(key);
     match score {
         Score::TanhAdditive => pairs.zip(vector).map(|((q, k), v)| v * (q + k).tanh()).sum(),
@@ -100,7 +103,7 @@ fn score_of(score: Score, query: &[f64], key: &[f64], vector: &[f64]) -> f64 {
     }
 }
 
-fn softmax(z: &[f64]) -> Vec<f64> {
+pub(crate) fn softmax(z: &[f64]) -> Vec<f64> {
     let sum: f64 = z.iter().map(|z| z.exp()).sum();
     z.iter().map(|z| z.exp() / sum).collect()
 }

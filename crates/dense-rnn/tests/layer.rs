@@ -1,0 +1,230 @@
+//! The layer: its output from its parameters, and what a unit attends to.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod twin;
+
+use std::collections::HashMap;
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use dense_rnn::{Activation, Aggregation, Cell, DenseRnn, DenseRnnConfig, Direction, Graph};
+use dense_rnn::{Scan, Score};
+use testkit::{assert_close, tensor};
+
+const C: usize = 3;
+const D: usize = 4;
+const A: usize = 2;
+const OUT: usize = 5;
+
+fn flat(t: &Tensor) -> Vec<f64> {
+    t.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// Channels of keys and queries.
+fn channels(cell: Cell) -> (usize, usize) {
+    let keys = cell.score().map_or(0, |score| score.key_channels(A));
+    (keys, cell.score().map_or(0, |score| score.query_channels(keys)))
+}
+
+fn parameters(cell: Cell) -> HashMap<String, Tensor> {
+    let (keys, queries) = channels(cell);
+    let is_scan = matches!(cell, Cell::Scan { .. });
+    let own = D + if is_scan { queries } else { 0 };
+    let mut all = vec![
+        ("input.weight", vec![4 * own, C]),
+        ("input.bias", vec![4 * own]),
+        ("output.weight", vec![OUT, 4 * D]),
+        ("output.bias", vec![OUT]),
+    ];
+    if is_scan {
+        all.push(("recurrent.weight", vec![4, D + keys, D]));
+    }
+    if cell.score() == Some(Score::TanhAdditive) {
+        all.push(("score.vector", vec![4, keys]));
+    }
+    if matches!(cell, Cell::QuadrantAttention { .. }) {
+        all.push(("attention.weight", vec![4 * (queries + D + keys), C]));
+        all.push(("attention.bias", vec![4 * (queries + D + keys)]));
+    }
+    let named = |(seed, (name, shape)): (usize, (&str, Vec<usize>))| {
+        (name.to_owned(), tensor(seed as u64 + 1, &shape))
+    };
+    all.into_iter().enumerate().map(named).collect()
+}
+
+fn layer(cell: Cell) -> DenseRnn {
+    let config = DenseRnnConfig {
+        hidden_channels: D,
+        attention_channels: A,
+        activation: Activation::Relu,
+        cell,
+    };
+    let vb = VarBuilder::from_tensors(parameters(cell), DType::F64, &Device::Cpu);
+    config.build(C, OUT, &vb).unwrap().unwrap()
+}
+
+fn cells() -> impl Iterator<Item = Cell> {
+    let scores = [Score::TanhAdditive, Score::ScaledDot, Score::LinearAdditive];
+    let aggregations = scores.map(Aggregation::Attention).into_iter().chain([Aggregation::Mean]);
+    let graphs = [Graph::Dag4, Graph::Dag8, Graph::Dense];
+    let scans = aggregations.flat_map(move |aggregation| {
+        graphs.into_iter().map(move |graph| Cell::Scan { graph, aggregation })
+    });
+    let quadrants = scores.into_iter().map(|score| Cell::QuadrantAttention { score });
+    scans.chain(quadrants).chain([Cell::Pointwise])
+}
+
+/// `weight · x + bias` of one unit.
+fn affine(weight: &[f64], bias: &[f64], x: &[f64]) -> Vec<f64> {
+    twin::product(weight, x).iter().zip(bias).map(|(y, b)| y + b).collect()
+}
+
+#[test]
+fn the_output_joins_the_hidden_states_of_four_directions() {
+    let (h, w) = (3, 4);
+    let features = tensor(77, &[1, C, h, w]);
+    let by_channel = flat(&features);
+    let x = |unit: usize| -> Vec<f64> { (0..C).map(|c| by_channel[c * h * w + unit]).collect() };
+    for cell in cells() {
+        let all = parameters(cell);
+        let of = |name: &str| flat(&all[name]);
+        let (keys, queries) = channels(cell);
+        let mut expected: Vec<Vec<f64>> = vec![of("output.bias"); h * w];
+        let mut attended = Vec::new();
+        for direction in Direction::ALL {
+            let k = direction as usize;
+            let fourth = |name: &str| -> Vec<f64> {
+                let values = of(name);
+                values[k * values.len() / 4..(k + 1) * values.len() / 4].to_vec()
+            };
+            let rows = |name: &str| -> Vec<Vec<f64>> {
+                let (weight, bias) =
+                    (fourth(&format!("{name}.weight")), fourth(&format!("{name}.bias")));
+                (0..h * w).map(|unit| affine(&weight, &bias, &x(unit))).collect()
+            };
+            let own = rows("input");
+            let vector =
+                if all.contains_key("score.vector") { fourth("score.vector") } else { vec![] };
+            let sizes = twin::Sizes { h, w, d: D, a: keys };
+            let (hidden, weights) = match cell {
+                Cell::Scan { graph, aggregation } => {
+                    let mode = Scan { graph, aggregation, activation: Activation::Relu };
+                    let weights = fourth("recurrent.weight");
+                    twin::scan(sizes, direction, &mode, &own.concat(), &weights, &vector)
+                }
+                Cell::QuadrantAttention { score } => {
+                    // A scan whose values and keys are those of the features: W picks them from a
+                    // hidden state that is the features' own row.
+                    quadrant(sizes, direction, score, (&own, &rows("attention"), queries), &vector)
+                }
+                _ => (own.concat().iter().map(|x| x.max(0.0)).collect(), vec![Vec::new(); h * w]),
+            };
+            let v = of("output.weight");
+            for (unit, out) in expected.iter_mut().enumerate() {
+                for (o, out) in out.iter_mut().enumerate() {
+                    let v = &v[o * 4 * D + k * D..][..D];
+                    *out += v.iter().zip(&hidden[unit * D..]).map(|(v, h)| v * h).sum::<f64>();
+                }
+            }
+            attended.push(weights);
+        }
+        let got = flat(&layer(cell).forward(&features).unwrap());
+        for (unit, expected) in expected.iter().enumerate() {
+            let got: Vec<f64> = (0..OUT).map(|o| got[o * h * w + unit]).collect();
+            assert_close(&got, expected, 1e-10);
+        }
+        for unit in 0..h * w {
+            assert_attends(cell, &features, (unit / w, unit % w), &attended);
+        }
+    }
+}
+
+/// One direction of quadrant attention, from the definition.
+fn quadrant(
+    sizes: twin::Sizes,
+    direction: Direction,
+    score: Score,
+    (own, rows, queries): (&[Vec<f64>], &[Vec<f64>], usize),
+    vector: &[f64],
+) -> (Vec<f64>, Vec<Vec<f64>>) {
+    let twin::Sizes { h, w, .. } = sizes;
+    let (mut hidden, mut all) = (vec![0.0; h * w * D], vec![Vec::new(); h * w]);
+    for i in 0..h {
+        for j in 0..w {
+            let v = direction.raster((i, j), (h, w));
+            let before: Vec<usize> = Graph::Dense
+                .predecessors((i, j), w)
+                .flatten()
+                .map(|u| direction.raster((u / w, u % w), (h, w)))
+                .collect();
+            let z: Vec<f64> = before
+                .iter()
+                .map(|&u| {
+                    twin::score_of(score, &rows[v][..queries], &rows[u][queries + D..], vector)
+                })
+                .collect();
+            let shares = twin::softmax(&z);
+            for k in 0..D {
+                let found: f64 =
+                    before.iter().zip(&shares).map(|(&u, a)| a * rows[u][queries + k]).sum();
+                hidden[v * D + k] = (own[v][k] + found).max(0.0);
+            }
+            all[v] = shares;
+        }
+    }
+    (hidden, all)
+}
+
+/// `attended`: by direction and unit, the twin's weights in the order of its predecessors.
+fn assert_attends(
+    cell: Cell,
+    features: &Tensor,
+    (i, j): (usize, usize),
+    attended: &[Vec<Vec<f64>>],
+) {
+    let (_, _, h, w) = features.dims4().unwrap();
+    let got = flat(&layer(cell).attention_at(features, (i, j)).unwrap());
+    let (graph, attends) = match cell {
+        Cell::Scan { graph, aggregation } => (graph, aggregation.score().is_some()),
+        Cell::QuadrantAttention { .. } => (Graph::Dense, true),
+        _ => {
+            assert!(got.iter().all(|&a| a == 0.0));
+            return;
+        }
+    };
+    for direction in Direction::ALL {
+        let seen = direction.raster((i, j), (h, w));
+        let seen = (seen / w, seen % w);
+        let before: Vec<usize> = graph
+            .predecessors(seen, w)
+            .flatten()
+            .map(|u| direction.raster((u / w, u % w), (h, w)))
+            .collect();
+        let mut expected = vec![0.0; h * w];
+        for (nth, &u) in before.iter().enumerate() {
+            expected[u] = match attends {
+                true => attended[direction as usize][i * w + j][nth],
+                false => 1.0 / before.len() as f64,
+            };
+        }
+        assert_close(&got[direction as usize * h * w..][..h * w], &expected, 1e-10);
+    }
+}
+
+#[test]
+fn a_unit_outside_the_grid_is_refused() {
+    let features = tensor(77, &[1, C, 2, 2]);
+    let error = layer(Cell::Pointwise).attention_at(&features, (2, 0)).unwrap_err();
+    assert_eq!(error.to_string(), "unit = (2, 0): it is outside the grid");
+}
+
+#[test]
+fn what_cannot_be_built_is_named() {
+    let vb = VarBuilder::from_tensors(HashMap::new(), DType::F64, &Device::Cpu);
+    let config = DenseRnnConfig { hidden_channels: 0, ..DenseRnnConfig::default() };
+    let error = config.build(C, OUT, &vb).unwrap_err().to_string();
+    assert!(error.starts_with("hidden_channels = 0: must be between"), "{error}");
+    let sum = Cell::Scan { graph: Graph::Dense, aggregation: Aggregation::Sum };
+    let config = DenseRnnConfig { cell: sum, ..DenseRnnConfig::default() };
+    assert!(config.build(C, OUT, &vb).unwrap_err().to_string().contains("explodes"));
+}
