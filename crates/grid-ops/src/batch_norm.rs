@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use crate::conv2d::Activation;
 use crate::error::checked_grid;
 use crate::simd::{sum, sum_of_products};
-use crate::{Elements, Error, Real, Result, composed, inlined, simd, view};
+use crate::{Elements, Error, Real, Result, composed, inlined, simd, unwritten, view};
 
 /// A normalised batch and the statistics it was normalised by.
 #[derive(Debug)]
@@ -144,7 +144,9 @@ impl Norm {
         };
         let statistics: Vec<Channel> = (0..self.c).into_par_iter().map(statistics_of).collect();
         let gate = self.activation.gate::<T>();
-        let mut y = vec![T::zero(); x.len()];
+        // SAFETY: every plane is written below.
+        #[allow(unsafe_code, reason = "results are not zeroed first")]
+        let mut y = unsafe { unwritten(x.len()) };
         let normalise = inlined(
             #[inline(always)]
             |c: usize, y: &mut [T], x: &[T]| {
@@ -210,7 +212,9 @@ impl Norm {
         };
         let channels = (0..self.c).into_par_iter();
         let sums: Vec<(f64, f64)> = channels.map_init(Vec::new, sums_of).collect();
-        let mut d_x = vec![T::zero(); x.len()];
+        // SAFETY: every plane is written below.
+        #[allow(unsafe_code, reason = "results are not zeroed first")]
+        let mut d_x = unsafe { unwritten(x.len()) };
         let run = inlined(
             #[inline(always)]
             |at: usize, d_x: &mut [T]| {

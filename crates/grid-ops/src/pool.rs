@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::error::checked_grid;
 use crate::padded::Padded;
-use crate::{Elements, Error, Real, Result, composed, view};
+use crate::{Elements, Error, Real, Result, composed, unwritten, view};
 
 /// How an output size that is not whole is rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -113,7 +113,9 @@ impl MaxPool {
     fn forward<T: Real>(&self, x: &[T]) -> Vec<T> {
         let ((h, w), (oh, ow)) = (self.from, self.to);
         let planes = x.len() / (h * w);
-        let mut y = vec![T::zero(); planes * oh * ow];
+        // SAFETY: every plane is written below.
+        #[allow(unsafe_code, reason = "results are not zeroed first")]
+        let mut y = unsafe { unwritten(planes * oh * ow) };
         let mut winners = vec![0u32; y.len()];
         let Pool { kernel, stride, padding, .. } = self.pool;
         let padded = Padded {
@@ -147,9 +149,12 @@ impl MaxPool {
         let grad = grad.contiguous()?;
         let grad = Elements::of(&grad);
         let grad = grad.slice::<T>()?;
-        let mut d_x = vec![T::zero(); x.elem_count()];
+        // SAFETY: every plane is filled before it is added to.
+        #[allow(unsafe_code, reason = "results are not zeroed first")]
+        let mut d_x = unsafe { unwritten(x.elem_count()) };
         let outputs = grad.par_chunks(oh * ow).zip(winners.par_chunks(oh * ow));
         d_x.par_chunks_mut(h * w).zip(outputs).for_each(|(d_x, (grad, winners))| {
+            d_x.fill(T::zero());
             for (at, (&g, &winner)) in grad.iter().zip(winners).enumerate() {
                 let (i, j) = (at / ow, at % ow);
                 // Where all inputs are -∞, the first gets the gradient.

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::error::checked_grid;
 use crate::linear_map::{self, LinearMap};
-use crate::{Error, Real, Result, composed, inlined, simd};
+use crate::{Error, Real, Result, composed, inlined, simd, unwritten};
 
 /// Where the corners of two grids lie on each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +113,9 @@ impl LinearMap for Resize {
         let ((h, w), (height, width)) = (self.from, self.to);
         let (rows, columns) = self.blends::<T>();
         let planes = x.len() / (h * w);
-        let mut y = vec![T::zero(); planes * height * width];
+        // SAFETY: every row of every plane is written below.
+        #[allow(unsafe_code, reason = "results are not zeroed first")]
+        let mut y = unsafe { unwritten(planes * height * width) };
         let run = inlined(
             #[inline(always)]
             |x: &[T], y: &mut [T]| {
@@ -143,10 +145,13 @@ impl LinearMap for Resize {
         let ((h, w), (height, width)) = (self.from, self.to);
         let (rows, columns) = self.blends::<T>();
         let planes = grad.len() / (height * width);
-        let mut d_x = vec![T::zero(); planes * h * w];
+        // SAFETY: every plane is filled before it is added to.
+        #[allow(unsafe_code, reason = "results are not zeroed first")]
+        let mut d_x = unsafe { unwritten(planes * h * w) };
         let run = inlined(
             #[inline(always)]
             |d_x: &mut [T], grad: &[T]| {
+                d_x.fill(T::zero());
                 let mut line = vec![T::zero(); w];
                 for (row, grad) in rows.iter().zip(grad.chunks_exact(width)) {
                     line.fill(T::zero());

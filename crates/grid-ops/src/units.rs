@@ -10,7 +10,9 @@ use candle_core::{WithDType, bail};
 use rayon::prelude::*;
 
 use crate::error::{checked_bias, checked_dtype};
-use crate::{Elements, Error, MatMut, MatRef, Real, Result, composed, matmul, turned, view};
+use crate::{
+    Elements, Error, MatMut, MatRef, Real, Result, composed, matmul, turned, unwritten, view,
+};
 
 /// `y = weight · x + bias` at every unit, from planes to rows.
 ///
@@ -222,7 +224,9 @@ impl UnitsOp {
         let Sizes { n, units, c, k } = self.sizes;
         let on = x.device();
         let d_x = if x.track_op() {
-            let mut d_x = vec![T::zero(); xs.len()];
+            // SAFETY: the product does not read what it writes.
+            #[allow(unsafe_code, reason = "results are not zeroed first")]
+            let mut d_x = unsafe { unwritten(xs.len()) };
             let turned = Sizes { n, units, c: k, k: c };
             let to = (&mut d_x[..], self.from);
             multiply(turned, (grads, self.to), (weights, (c, 1)), to, T::zero());

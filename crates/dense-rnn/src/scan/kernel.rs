@@ -5,7 +5,7 @@
 
 use attention::kernel::RowShape;
 use attention::{Score, Tile, Tiling};
-use grid_ops::{MatMut, MatRef, Real, matmul};
+use grid_ops::{MatMut, MatRef, Real, matmul, unwritten};
 
 use super::{Aggregation, Scan, by_pairs, few, running};
 use crate::Graph;
@@ -152,7 +152,9 @@ impl Plan {
     pub(super) fn memory<T: Real>(&self, hidden: &[T], matrix: &[T]) -> Vec<T> {
         let (d, rows) = (self.shape.value, self.shape.len());
         let units = hidden.len() / d;
-        let mut memory = vec![T::zero(); units * rows];
+        // SAFETY: the product does not read what it writes.
+        #[allow(unsafe_code, reason = "results are not zeroed first")]
+        let mut memory = unsafe { unwritten(units * rows) };
         matmul(
             MatMut::new(&mut memory, units, rows, rows, 1),
             T::zero(),

@@ -3,7 +3,7 @@
 
 use attention::running::Border;
 use attention::{Tile, Tiling, diagonals_of};
-use grid_ops::{Product, Real, Start};
+use grid_ops::{Product, Real, Start, unwritten};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -92,11 +92,14 @@ pub(super) fn forward<T: Real>(
     let (d, units) = (plan.shape.value, plan.units());
     // A linear score keeps what was attended; sums and means need no such thing.
     let kept = usize::from(plan.scan.aggregation.score().is_some());
-    let zeros = |n: usize| vec![T::zero(); n];
-    let mut passed = Passed {
-        hidden: zeros(units * d),
-        attended: zeros(units * d * kept),
-        log_sums: zeros(units * kept),
+    // SAFETY: every unit of every tile is written below.
+    #[allow(unsafe_code, reason = "results are not zeroed first")]
+    let mut passed = unsafe {
+        Passed {
+            hidden: unwritten(units * d),
+            attended: unwritten(units * d * kept),
+            log_sums: unwritten(units * kept),
+        }
     };
     let mut hidden = tiling.split(&mut passed.hidden, d);
     let mut attended = tiling.split(&mut passed.attended, d * kept);
@@ -191,7 +194,9 @@ pub(super) fn backward<T: Real>(
     let tiling = plan.tiling();
     let (d, width) = (plan.shape.value, plan.shape.len());
     let mut done: Vec<Option<Border<T>>> = vec![None; tiling.count()];
-    let mut of_memory = vec![T::zero(); plan.units() * width];
+    // SAFETY: every unit of every tile is written below.
+    #[allow(unsafe_code, reason = "results are not zeroed first")]
+    let mut of_memory = unsafe { unwritten(plan.units() * width) };
     let mut grads = tiling.split(&mut grad_hidden, d);
     let mut memories = tiling.split(&mut of_memory, width);
     for diagonal in tiling.diagonals().rev() {

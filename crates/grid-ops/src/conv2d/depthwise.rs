@@ -8,9 +8,9 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::Sizes;
-use crate::Real;
 use crate::padded::Padded;
 use crate::strided::scatter;
+use crate::{Real, unwritten};
 
 /// Columns beyond the last that may be read: two of the widest vectors.
 const SLACK: usize = 32;
@@ -85,7 +85,9 @@ impl Sizes {
 
 pub(super) fn forward<T: Real>(s: &Sizes, x: &[T], weight: &[T], bias: &[T]) -> Vec<T> {
     let plane = s.h * s.w;
-    let mut y = vec![T::zero(); s.n * s.k * s.oh * s.ow];
+    // SAFETY: every row of every plane is written below.
+    #[allow(unsafe_code, reason = "results are not zeroed first")]
+    let mut y = unsafe { unwritten(s.n * s.k * s.oh * s.ow) };
     let padded = s.padded_input();
     let taps = s.taps(&padded);
     let planes = y.par_chunks_mut(s.oh * s.ow).enumerate();
@@ -140,7 +142,9 @@ impl<T: Real> WithSimd for ForwardPlane<'_, T> {
 pub(super) fn backward_input<T: Real>(s: &Sizes, weight: &[T], grad: &[T]) -> Vec<T> {
     let out_plane = s.oh * s.ow;
     let (stride, d, padding) = (s.config.stride, s.config.dilation, s.config.padding);
-    let mut d_x = vec![T::zero(); s.n * s.c * s.h * s.w];
+    // SAFETY: every phase of every row of every plane is written below.
+    #[allow(unsafe_code, reason = "results are not zeroed first")]
+    let mut d_x = unsafe { unwritten(s.n * s.c * s.h * s.w) };
     // Input `i` feeds output `o` through tap `p` where `i + padding = o·stride + p·d`; inputs that
     // are a stride apart use the same taps. With `m = (i + padding) / stride`, the output is
     // `m - p·d / stride`, so the layout has that many outputs before the first.

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::Sizes;
 use super::shared::Shared;
 use crate::strided::{gather, scatter};
-use crate::{MatMut, MatRef, Real, inlined, matmul, simd};
+use crate::{MatMut, MatRef, Real, inlined, matmul, simd, unwritten};
 
 /// Outputs a tile aims at: large enough for the product, small enough for the cache.
 const TILE: usize = 512;
@@ -128,7 +128,9 @@ pub(super) fn forward<T: Real>(s: &Sizes, x: &[T], weight: &[T], bias: &[T]) -> 
     let plane = s.oh * s.ow;
     let (_, k, taps) = s.of_group();
     let c = s.c / s.config.groups;
-    let mut y = vec![T::zero(); s.n * s.k * plane];
+    // SAFETY: the tiles cover all rows of all planes.
+    #[allow(unsafe_code, reason = "results are not zeroed first")]
+    let mut y = unsafe { unwritten(s.n * s.k * plane) };
     let shared = Shared::new(&mut y);
     let gate = s.config.activation.gate::<T>();
     let run = inlined(
@@ -174,7 +176,9 @@ pub(super) fn backward_input<T: Real>(s: &Sizes, weight: &[T], grad: &[T]) -> Ve
     let (plane, out_plane) = (s.h * s.w, s.oh * s.ow);
     // Blocks of input channels of one image: their gradients are disjoint.
     let block = c.div_ceil(4);
-    let mut d_x = vec![T::zero(); s.n * s.c * plane];
+    // SAFETY: every block is filled before it is added to, or a product that does not read it.
+    #[allow(unsafe_code, reason = "results are not zeroed first")]
+    let mut d_x = unsafe { unwritten(s.n * s.c * plane) };
     let of_channel = s.kh * s.kw;
     let run = inlined(
         #[inline(always)]
@@ -191,6 +195,7 @@ pub(super) fn backward_input<T: Real>(s: &Sizes, weight: &[T], grad: &[T]) -> Ve
                 matmul(MatMut::new(planes, rows, out_plane, out_plane, 1), T::zero(), left, right);
                 return;
             }
+            planes.fill(T::zero());
             for tile in s.tiles().into_iter().filter(|tile| tile.image == 0) {
                 let (width, start) = (tile.rows * s.ow, tile.row * s.ow);
                 unfolded.resize(rows * width, T::zero());

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::{Activation, Sizes, backward_input, backward_weight, forward};
 use crate::simd::sum;
-use crate::{Elements, Real, inlined, simd, view};
+use crate::{Elements, Real, inlined, simd, unwritten, view};
 
 pub(super) struct ConvOp {
     pub(super) sizes: Sizes,
@@ -61,7 +61,9 @@ impl ConvOp {
 /// The gradient where the activation let values through, zero elsewhere.
 fn masked_by<T: Real>(activation: Activation, y: &[T], grad: &[T]) -> Vec<T> {
     const CHUNK: usize = 1 << 14;
-    let mut masked = vec![T::zero(); grad.len()];
+    // SAFETY: every chunk is written below.
+    #[allow(unsafe_code, reason = "results are not zeroed first")]
+    let mut masked = unsafe { unwritten(grad.len()) };
     let gate = activation.gate::<T>();
     let inputs = grad.par_chunks(CHUNK).zip(y.par_chunks(CHUNK));
     let run = inlined(

@@ -1,0 +1,27 @@
+//! Memory for results.
+
+use crate::Real;
+
+/// `len` numbers that the caller writes before any of them is read.
+///
+/// To zero a large result first is a pass of one thread over memory, which costs as much as many an
+/// operation itself. With debug assertions on, as in tests, the numbers are NaN, so that one which
+/// nobody wrote is noticed.
+///
+/// # Safety
+///
+/// Every number must be written before it is read.
+#[allow(unsafe_code, reason = "what is written anyway need not be zeroed")]
+pub unsafe fn unwritten<T: Real>(len: usize) -> Vec<T> {
+    if cfg!(debug_assertions) {
+        return vec![T::nan(); len];
+    }
+    let mut room = Vec::with_capacity(len);
+    // SAFETY: there is room for `len` numbers, any bits are a number, and the caller promises to
+    // read none that has not been written.
+    #[allow(clippy::uninit_vec, reason = "as the caller promises")]
+    unsafe {
+        room.set_len(len);
+    }
+    room
+}
