@@ -7,6 +7,7 @@
 //!
 //! Not here: numeric kernels (see `grid-ops`, `attention`, `dense-rnn`).
 
+pub mod clock;
 pub mod config;
 pub mod data;
 pub mod evaluate;

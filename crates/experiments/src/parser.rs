@@ -181,6 +181,22 @@ impl Parser {
     ///
     /// Inputs that the network cannot take.
     pub fn logits(&self, inputs: &Inputs, phase: Phase) -> anyhow::Result<Tensor> {
+        let (skip, mut x) = self.adapted(inputs, phase)?; //       [n, p, h, w]
+        if let Some(context) = &self.context {
+            x = (&x + context.forward(&x)?)?;
+        }
+        if let (Some(reduce), Some(skip)) = (&self.skip, skip) {
+            let (_, _, h, w) = skip.dims4()?;
+            let x_there = resize_bilinear(&x, h, w, Corners::Centers)?;
+            x = Tensor::cat(&[x_there, reduce.forward(&skip, phase)?], 1)?;
+        }
+        let x = self.fusion.forward(&x, phase)?;
+        let [weight, bias] = &self.classifier;
+        Ok(conv2d(&x, weight, Some(bias), &Conv2d::default())?)
+    }
+
+    /// The skip stage, if there is one, and what the context module is given.
+    fn adapted(&self, inputs: &Inputs, phase: Phase) -> anyhow::Result<(Option<Tensor>, Tensor)> {
         let computed;
         let maps = match inputs {
             Inputs::Features(maps) => maps,
@@ -196,18 +212,23 @@ impl Parser {
             [one] => one.clone(),
             several => Tensor::cat(several, 1)?,
         };
-        let mut x = self.adapter.forward(&joined, phase)?; //     [n, p, h, w]
-        if let Some(context) = &self.context {
-            x = (&x + context.forward(&x)?)?;
-        }
-        if let (Some(reduce), Some(skip)) = (&self.skip, skip.first()) {
-            let (_, _, h, w) = skip.dims4()?;
-            let x_there = resize_bilinear(&x, h, w, Corners::Centers)?;
-            x = Tensor::cat(&[x_there, reduce.forward(skip, phase)?], 1)?;
-        }
-        let x = self.fusion.forward(&x, phase)?;
-        let [weight, bias] = &self.classifier;
-        Ok(conv2d(&x, weight, Some(bias), &Conv2d::default())?)
+        Ok((skip.first().cloned(), self.adapter.forward(&joined, phase)?))
+    }
+
+    /// The weight that the unit at row and column `unit` of the context's grid gives to every other
+    /// unit, `[n, 4, h, w]` by direction; `None` without a context module.
+    ///
+    /// # Errors
+    ///
+    /// A unit outside the grid, or inputs that the network cannot take.
+    pub fn attention_at(
+        &self,
+        inputs: &Inputs,
+        unit: (usize, usize),
+    ) -> anyhow::Result<Option<Tensor>> {
+        let Some(context) = &self.context else { return Ok(None) };
+        let (_, x) = self.adapted(inputs, Phase::Eval)?;
+        Ok(Some(context.attention_at(&x, unit)?))
     }
 
     /// The running statistics of all norms, by name.

@@ -48,6 +48,41 @@ pub fn write_prediction(
     save(&picture, &folder(out_dir).join(format!("{nth}-{arm}.png")))
 }
 
+/// Attention over an image, `scale` times as large: the more a place is looked at, the more of the
+/// image is left; the unit that looks is framed.
+///
+/// `weights` are those of the grid's `h × w` units, any scale.
+pub fn attention_over(
+    image: &RgbImage,
+    weights: &[f32],
+    (h, w): (usize, usize),
+    unit: (usize, usize),
+    scale: u32,
+) -> RgbImage {
+    let top = weights.iter().fold(f32::MIN_POSITIVE, |top, &x| top.max(x));
+    let (width, height) = (image.width() * scale, image.height() * scale);
+    let unit_of = |x: u32, y: u32| {
+        let column = x as usize * w / width as usize;
+        (y as usize * h / height as usize, column)
+    };
+    RgbImage::from_fn(width, height, |x, y| {
+        let (row, column) = unit_of(x, y);
+        // Square roots, so that small weights can be seen beside the largest.
+        let share = (weights[row * w + column] / top).max(0.0).sqrt();
+        let Rgb(pixel) = *image.get_pixel(x / scale, y / scale);
+        let inside = |dx: u32, dy: u32| {
+            unit_of(x.saturating_sub(dx), y.saturating_sub(dy)) == unit
+                && unit_of((x + dx).min(width - 1), (y + dy).min(height - 1)) == unit
+        };
+        if (row, column) == unit && !(inside(2, 0) && inside(0, 2)) {
+            return Rgb([255, 255, 255]);
+        }
+        let light = |channel: u8| (f32::from(channel) * (0.2 + 0.8 * share)) as u8;
+        let warm = |channel: u8| light(channel).saturating_add((90.0 * share) as u8);
+        Rgb([warm(pixel[0]), light(pixel[1]), light(pixel[2])])
+    })
+}
+
 /// Class indices as colours; black for ignored pixels.
 fn coloured(labels: &[u8], (w, h): (usize, usize), classes: &[Class]) -> RgbImage {
     RgbImage::from_fn(w as u32, h as u32, |x, y| {

@@ -8,6 +8,7 @@ use candle_core::{Tensor, Var};
 use run_record::EpochPoint;
 use seg_metrics::Protocol;
 
+use crate::clock::{Clock, Part};
 use crate::config::TrainingConfig;
 use crate::data::{Examples, epoch_order};
 use crate::evaluate::evaluate;
@@ -51,6 +52,7 @@ pub fn train(
     name: &str,
 ) -> anyhow::Result<Fit> {
     let start = Instant::now();
+    let mut clock = Clock::start();
     let mut optimizer = AdamW::new(parameters.trainable(), config);
     let total = steps(config, train.len());
     let (mut step, mut curve) = (0, Vec::new());
@@ -61,16 +63,23 @@ pub fn train(
         for picks in order.chunks(config.batch_size) {
             interrupt::check()?;
             let batch = train.batch(picks)?;
+            clock.ran(Part::Data);
             let logits = parser.logits(&batch.inputs, Phase::Train)?;
+            clock.ran(Part::Forward);
             let loss = grid_ops::upsampled_cross_entropy(&logits, &batch.labels, None)?;
             let value = f64::from(loss.to_scalar::<f32>()?);
+            clock.ran(Part::Loss);
             if !value.is_finite() {
                 bail!(diverged(step, &format!("the loss is {value}")));
             }
             rate = optimizer.learning_rate(step, total);
             let grads = loss.backward()?;
+            clock.ran(Part::Backward);
             optimizer.step(&grads, rate).with_context(|| diverged(step, "no step was taken"))?;
             (loss_sum, batches, step) = (loss_sum + value, batches + 1, step + 1);
+            // Gradients and the graph are given back here.
+            drop((grads, loss, logits));
+            clock.ran(Part::Optimiser);
             progress.advance(1);
         }
         let last = epoch + 1 == config.epochs;
@@ -84,6 +93,7 @@ pub fn train(
         } else {
             None
         };
+        clock.ran(Part::Validation);
         let train_loss = loss_sum / f64::from(batches);
         let scored = val_miou_percent.map_or(String::new(), |m| format!("  val mIoU {m:.1} %"));
         progress.line(&format!(
@@ -95,6 +105,7 @@ pub fn train(
         let epoch = epoch as u64 + 1;
         curve.push(EpochPoint { epoch, train_loss, lr: rate, val_miou_percent });
     }
+    progress.line(&format!("{name}: time of training: {}", clock.shares()));
     let (val_miou_percent, best_epoch, snapshot) = best.context("no epoch was validated")?;
     snapshot.restore(parser, parameters)?;
     Ok(Fit { curve, best_epoch, val_miou_percent, seconds: start.elapsed().as_secs_f64() })
