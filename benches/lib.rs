@@ -10,7 +10,7 @@ mod scans;
 
 use candle_core::{DType, Device, Tensor, Var};
 use grid_ops::{Activation, Conv2d, ConvTranspose2d, Corners, Pool, Rounding};
-pub use scans::{Aggregate, Peer, ScanSizes};
+pub use scans::{Aggregate, Peer, ScanSizes, growth};
 
 /// One operation on one shape.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]

@@ -82,6 +82,36 @@ pub(crate) fn cases() -> Vec<Case> {
     [1, 4].into_iter().flat_map(of_batch).collect()
 }
 
+/// The same scans on larger and larger grids, to see time and memory grow.
+pub fn growth() -> Vec<Case> {
+    let modes = [
+        ("dag8 mean", Graph::Dag8, Aggregate::Mean),
+        ("dense sum", Graph::Dense, Aggregate::Sum),
+        ("dense mean", Graph::Dense, Aggregate::Mean),
+        ("dense linear-additive", Graph::Dense, Aggregate::LinearAdditive),
+        ("dense scaled-dot", Graph::Dense, Aggregate::ScaledDot),
+        ("dense tanh-additive", Graph::Dense, Aggregate::TanhAdditive),
+    ];
+    let of_mode = |(name, graph, aggregation)| {
+        let sizes = [(15, 20), (30, 40), (60, 80), (120, 160)];
+        sizes.map(|(h, w)| Case {
+            name: format!("{name} {h}×{w}"),
+            work: Work::Scan(ScanSizes {
+                n: 1,
+                c: 256,
+                d: 128,
+                a: 64,
+                h,
+                w,
+                graph,
+                aggregation,
+                peer: Peer::Careful,
+            }),
+        })
+    };
+    modes.into_iter().flat_map(of_mode).collect()
+}
+
 pub(crate) fn scan_task(sizes: ScanSizes, pass: Pass) -> anyhow::Result<Task> {
     let ScanSizes { n, c, d, a, h, w, graph, aggregation, .. } = sizes;
     let aggregation = Aggregation::from(aggregation);

@@ -1,6 +1,6 @@
 //! Our side of a comparison: times cases on request, one line of JSON each way.
 //!
-//! The first line that it prints lists all cases. Every line that it reads names a case, a pass and
+//! The first line that it prints lists all cases, those that are compared and those that grow. Every line that it reads names a case, a pass and
 //! for how long to repeat it; the answer is the median time and this process's peak memory.
 #![allow(clippy::print_stdout, reason = "standard output is how it answers")]
 
@@ -8,7 +8,7 @@ use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use benches::{Case, Pass, Task, cases};
+use benches::{Case, Pass, Task, cases, growth};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -27,7 +27,7 @@ struct Answer {
 }
 
 fn main() -> anyhow::Result<()> {
-    say(&cases())?;
+    say(&serde_json::json!({ "cases": cases(), "growth": growth() }))?;
     let mut prepared: Option<(String, Pass, Task)> = None;
     for line in std::io::stdin().lock().lines() {
         let Request { case, pass, seconds } = serde_json::from_str(&line?)?;

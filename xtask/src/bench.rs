@@ -20,11 +20,15 @@ const PASSES: [&str; 2] = ["forward", "forward-backward"];
 #[command(after_help = "Examples:
   cargo xtask bench                          criterion's suites
   cargo xtask bench --peers                  our times beside PyTorch's, in turn
+  cargo xtask bench --growth                 scans on larger and larger grids
   cargo xtask bench --peers --python venv/bin/python --only conv")]
 pub(crate) struct Args {
     /// Time PyTorch on the same work, both sides in turn, and print the ratios.
     #[arg(long)]
     peers: bool,
+    /// Time the scans on larger and larger grids, and print time and memory.
+    #[arg(long, conflicts_with = "peers")]
+    growth: bool,
     /// A Python that has torch; without it, an environment is made in the user's cache folder.
     #[arg(long, requires = "peers", value_name = "PATH")]
     python: Option<PathBuf>,
@@ -40,6 +44,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(project: &Project, args: &Args) -> anyhow::Result<()> {
+    if args.growth {
+        return growth(project, &args.only);
+    }
     if !args.peers {
         let mut cargo = cargo(project);
         cargo.args(["bench", "--locked", "--package", "benches", "--bench", "operations", "--"]);
@@ -51,11 +58,8 @@ pub(crate) fn run(project: &Project, args: &Args) -> anyhow::Result<()> {
         Some(python) => python.clone(),
         None => environment()?,
     };
-    let mut build = cargo(project);
-    build.args(["build", "--locked", "--release", "--package", "benches", "--bin", "bench-side"]);
-    ensure!(build.status().context("starting cargo")?.success(), "benches do not build, see above");
+    let ours = our_side(project)?;
     let target = project.target_dir()?;
-    let ours = target.join("release").join(format!("bench-side{}", std::env::consts::EXE_SUFFIX));
     let theirs = project.root.join("benches/peers/side.py");
     let threads = match args.threads {
         Some(threads) => threads.to_string(),
@@ -66,7 +70,7 @@ pub(crate) fn run(project: &Project, args: &Args) -> anyhow::Result<()> {
     let start_theirs =
         || Side::start(Command::new(&python).arg(&theirs).env("PEER_THREADS", &threads));
     let (_, cases) = start_ours()?;
-    let cases = cases.as_array().cloned().context("our side did not list its cases")?;
+    let cases = cases["cases"].as_array().cloned().context("our side did not list its cases")?;
     let chosen: Vec<_> = cases.into_iter().filter(|case| name(case).contains(&args.only)).collect();
     ensure!(!chosen.is_empty(), "no case's name contains `{}`", args.only);
     let mut rows = Vec::new();
@@ -108,6 +112,44 @@ pub(crate) fn run(project: &Project, args: &Args) -> anyhow::Result<()> {
         .with_context(|| file.display().to_string())?;
     println!("{}", table(&record)?);
     println!("record: {}", file.display());
+    Ok(())
+}
+
+/// Builds our side and returns its path.
+fn our_side(project: &Project) -> anyhow::Result<PathBuf> {
+    let mut build = cargo(project);
+    build.args(["build", "--locked", "--release", "--package", "benches", "--bin", "bench-side"]);
+    ensure!(build.status().context("starting cargo")?.success(), "benches do not build, see above");
+    let program = format!("bench-side{}", std::env::consts::EXE_SUFFIX);
+    Ok(project.target_dir()?.join("release").join(program))
+}
+
+/// Time and peak memory of scans on larger and larger grids, a fresh process each.
+fn growth(project: &Project, only: &str) -> anyhow::Result<()> {
+    let ours = our_side(project)?;
+    let start = || Side::start(keep_memory(&mut Command::new(&ours)));
+    let (_, cases) = start()?;
+    let cases = cases["growth"].as_array().cloned().context("our side did not list its cases")?;
+    println!("| scan | ms | × | peak, MiB |\n|---|---|---|---|");
+    let mut before: Option<(String, f64)> = None;
+    for case in cases.iter().filter(|case| name(case).contains(only)) {
+        let (mut side, _) = start()?;
+        let request = json!({ "case": case, "pass": "forward-backward", "seconds": 0.3 });
+        let answer = side.ask(&request)?;
+        let (ms, mib) = (number(&answer, "milliseconds")?, number(&answer, "peak_mib")?);
+        let (mode, _) = name(case).rsplit_once(' ').context("a case without a size")?;
+        let factor = match &before {
+            Some((of, ms_before)) if of == mode => format!("{:.1}", ms / ms_before),
+            _ => "–".to_owned(),
+        };
+        println!("| {} | {ms:.1} | {factor} | {mib:.0} |", name(case));
+        before = Some((mode.to_owned(), ms));
+    }
+    println!(
+        "\nForward and backward, 1×256→128, 64 channels of keys; × the time on a quarter of the \
+         units; medians on {}.",
+        cpu()
+    );
     Ok(())
 }
 
@@ -260,12 +302,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_readme_shows_the_committed_record() {
+    fn the_readme_shows_the_committed_records() {
         let benches = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches");
-        let record = std::fs::read_to_string(benches.join("results/peers.json")).unwrap();
-        let table = table(&serde_json::from_str(&record).unwrap()).unwrap();
         let readme = std::fs::read_to_string(benches.join("README.md")).unwrap();
-        assert!(readme.contains(&table), "expected in benches/README.md:\n{table}");
+        let mut shown = 0;
+        for record in std::fs::read_dir(benches.join("results")).unwrap() {
+            let record = std::fs::read_to_string(record.unwrap().path()).unwrap();
+            let table = table(&serde_json::from_str(&record).unwrap()).unwrap();
+            assert!(readme.contains(&table), "expected in benches/README.md:\n{table}");
+            shown += 1;
+        }
+        assert!(shown > 0, "no record is committed");
     }
 
     #[test]
