@@ -25,7 +25,8 @@ pub struct ScanSizes {
 #[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Peer {
-    /// Four directions batched, running sums, preallocated memory, a backward pass by hand.
+    /// Four directions batched and running sums; over pairs, memory allocated once and a backward
+    /// pass by hand.
     Careful,
     /// As one would first write it.
     Plain,

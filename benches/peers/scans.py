@@ -1,8 +1,9 @@
-"""The scans of `dense-rnn` in PyTorch, written with care.
+"""The scans of `dense-rnn` in PyTorch, written with care, and once as one would first write it.
 
 Four directions in one batched product, a skewed grid (one anti-diagonal a step), running sums where
-sums suffice, no growing concatenation. Attention over pairs has its backward pass written by hand:
-weights are kept, the tanh of pairs is recomputed. Requires: torch.
+sums suffice, no growing concatenation. Attention over pairs writes into memory allocated once and
+has its backward pass written by hand: weights are kept, the tanh of pairs is recomputed. Requires:
+torch.
 """
 
 import torch
@@ -52,6 +53,8 @@ def running(rows, weights, graph, aggregation, h, w):
     scale = scale if aggregation == "mean" else torch.ones_like(scale)
     turned = weights.transpose(1, 2)
     zero = rows.new_zeros(b, h, weights.shape[1])
+    # Taken apart once: the backward pass of an index is as large as all of the rows.
+    rows = rows.unbind(0)
     out = []
     if graph != "dense":
         one, two = zero, zero
@@ -192,7 +195,9 @@ def prepare(case):
     e = d + (a if pairs else 0)
     grid = lambda scale, *shape: (torch.rand(shape) * 2 - 1) * scale
     inputs = [grid(1, n, c, h, w), grid(c**-0.5, 4 * e, c, 1, 1), grid(1, 4 * e)]
-    inputs += [grid(d**-0.5, 4, d + keys, d), grid(1, 4, max(keys, 1))]
+    # A sum of thousands of states stays finite only under a weight of about their reciprocal.
+    radius = 1e-3 if aggregation == "sum" else 1
+    inputs += [grid(radius * d**-0.5, 4, d + keys, d), grid(1, 4, max(keys, 1))]
     place = [[(i, s - i) for i in range(h) if 0 <= s - i < w] for s in range(h + w - 1)]
     order, flat = [len(step) for step in place], [i * w + j for step in place for i, j in step]
     back = torch.argsort(torch.tensor(flat))
@@ -220,6 +225,6 @@ def prepare(case):
             steps = skew(rows.reshape(4 * n, h, w, e), h, w)
             hidden = unskew(running(steps, weights, graph, aggregation, h, w), h, w)
             hidden = hidden.reshape(4, n, h, w, d)
-        return directions(hidden).permute(1, 0, 4, 2, 3).reshape(n, 4 * d, h, w)
+        return directions(hidden).permute(1, 2, 3, 0, 4).contiguous()  # [n, h, w, 4, d]
 
     return inputs, run

@@ -112,6 +112,8 @@ pub struct Sources<T> {
     keys: Vec<T>,
     /// No exponential can overflow.
     moderate: bool,
+    /// All values are numbers: what is not seen may be multiplied by a weight of zero.
+    finite: bool,
 }
 
 /// Buffers that every look uses anew.
@@ -144,6 +146,7 @@ impl<T: Real> Sources<T> {
             raw_keys: zeros(units * shape.key),
             keys: zeros(shape.key * LANES),
             moderate: true,
+            finite: true,
         }
     }
 
@@ -153,6 +156,9 @@ impl<T: Real> Sources<T> {
         let RowShape { value: d, key: a } = attention.shape;
         let (value, key) = row.split_at(d);
         self.values[unit * d..][..d].copy_from_slice(value);
+        // The sum of numbers and infinities is finite only if all of them are (or it overflows,
+        // which the slower path bears).
+        self.finite &= value.iter().fold(T::zero(), |sum, &x| sum + x.abs()).is_finite();
         let raw = &mut self.raw_keys[unit * a..][..a];
         raw.copy_from_slice(key);
         for (c, &k) in raw.iter().enumerate() {
@@ -328,11 +334,30 @@ impl<T: Real> Targets<T> {
             scratch.factors[row] = factor;
         }
         let d = attention.shape.value;
+        if !sources.finite {
+            return self.gather_seen(d, sources, sight, scratch);
+        }
         let size = (sight.count, sight.limit, d);
         let c_stride = sight.step * d;
         let product = Product { size, a_strides: (LANES, 1), b_stride: d, c_stride };
         let attended = &mut self.attended[sight.first * d..];
         product.run(simd, &scratch.z, &sources.values, Start::Scaled(&scratch.factors), attended);
+    }
+
+    /// The weighted sums of values some of which are no numbers: what has no weight is left out, so
+    /// that it reaches only the units that see it.
+    #[inline(always)]
+    fn gather_seen(&mut self, d: usize, sources: &Sources<T>, sight: &Sight, scratch: &Scratch<T>) {
+        for (row, target) in sight.targets() {
+            let attended = &mut self.attended[target * d..][..d];
+            attended.iter_mut().for_each(|x| *x = *x * scratch.factors[row]);
+            let weights = &scratch.z[row * LANES..][..sight.limit];
+            for (&weight, value) in weights.iter().zip(sources.values.chunks_exact(d)) {
+                if weight != T::zero() {
+                    crate::kernel::add_scaled(attended, weight, value);
+                }
+            }
+        }
     }
 
     /// Ends a unit's looking: its part of [`Self::attended`] becomes the weighted mean of values,

@@ -14,6 +14,7 @@ use crate::cross_entropy::{IGNORE, Truth, same_size};
 use crate::error::checked_grid;
 use crate::nearest::sources;
 use crate::resize::{blends, checked_size};
+use crate::units::checked as checked_units;
 use crate::{Activation, BatchNorm, Conv2d, ConvTranspose2d, Corners, Pool, Result};
 
 /// See [`conv2d`](crate::conv2d()).
@@ -281,6 +282,7 @@ fn mixed(x: &Tensor, rows: (usize, &[f64]), columns: (usize, &[f64])) -> Result<
 /// As there.
 pub fn rows_of_grid(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     let (n, c, h, w) = x.dims4()?;
+    checked_units("rows_of_grid", x, c, weight, bias)?;
     let rows = x.permute((0, 2, 3, 1))?.reshape((n * h * w, c))?;
     let y = rows.matmul(&weight.t()?)?.broadcast_add(bias)?;
     Ok(y.reshape((n, h, w, weight.dim(0)?))?)
@@ -293,6 +295,7 @@ pub fn rows_of_grid(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor
 /// As there.
 pub fn grid_of_rows(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     let (n, h, w, c) = x.dims4()?;
+    checked_units("grid_of_rows", x, c, weight, bias)?;
     let rows = x.contiguous()?.reshape((n * h * w, c))?;
     let y = rows.matmul(&weight.t()?)?.broadcast_add(bias)?;
     Ok(y.reshape((n, h, w, weight.dim(0)?))?.permute((0, 3, 1, 2))?.contiguous()?)

@@ -49,12 +49,18 @@ impl Product {
         if m == 0 || n == 0 {
             return;
         }
-        if k > 0 {
-            assert!((m - 1) * self.a_strides.0 + (k - 1) * self.a_strides.1 < a.len(), "a's size");
-            assert!((k - 1) * self.b_stride + n <= b.len(), "b's size");
-        }
+        let last = |rows: usize, stride: usize| (rows - 1).checked_mul(stride);
+        let of_c = last(m, self.c_stride).and_then(|last| last.checked_add(n));
+        assert!(of_c.is_some_and(|end| end <= c.len()), "c's size");
         assert!(m == 1 || self.c_stride >= n, "rows of c overlap");
-        assert!((m - 1) * self.c_stride + n <= c.len(), "c's size");
+        if k == 0 {
+            return self.without_products(start, c);
+        }
+        let of_a = last(m, self.a_strides.0).zip(last(k, self.a_strides.1));
+        let of_a = of_a.and_then(|(rows, columns)| rows.checked_add(columns));
+        assert!(of_a.is_some_and(|last| last < a.len()), "a's size");
+        let of_b = last(k, self.b_stride).and_then(|last| last.checked_add(n));
+        assert!(of_b.is_some_and(|end| end <= b.len()), "b's size");
         if let Start::Scaled(factors) = start {
             assert!(factors.len() >= m, "a factor a row");
         }
@@ -79,6 +85,18 @@ impl Product {
         }
         if j < n {
             self.last_columns(simd, j, a, b, start, c);
+        }
+    }
+
+    /// `c = start`, where the inner size is zero.
+    fn without_products<T: Real>(&self, start: Start<'_, T>, c: &mut [T]) {
+        for (i, row) in c.chunks_mut(self.c_stride).take(self.size.0).enumerate() {
+            let row = &mut row[..self.size.2];
+            match start {
+                Start::Zero => row.fill(T::zero()),
+                Start::Kept => {}
+                Start::Scaled(factors) => row.iter_mut().for_each(|x| *x = *x * factors[i]),
+            }
         }
     }
 

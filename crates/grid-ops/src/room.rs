@@ -17,8 +17,9 @@ pub unsafe fn unwritten<T: Real>(len: usize) -> Vec<T> {
         return vec![T::nan(); len];
     }
     let mut room = Vec::with_capacity(len);
-    // SAFETY: there is room for `len` numbers, any bits are a number, and the caller promises to
-    // read none that has not been written.
+    // SAFETY: there is room for `len` numbers, and the caller promises to read none that has not
+    // been written. That a slice may point to memory which is only written is relied upon here, as
+    // it is wherever kernels fill vectors: no number is made of what was there before.
     #[allow(clippy::uninit_vec, reason = "as the caller promises")]
     unsafe {
         room.set_len(len);

@@ -1,8 +1,8 @@
 //! One matrix applied to the channels of every unit, between planes and rows.
 //!
 //! Convolutions want planes `[n, c, h, w]`; a recurrence wants the channels of a unit side by side,
-//! `[n, h, w, c]`. A matrix product reads and writes either at no cost, so the change of layout is
-//! free where a product is due anyway.
+//! `[n, h, w, c]`. A matrix product can write either, so from planes to rows the change of layout is
+//! free where a product is due anyway; from rows to planes each image is turned first.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout as TensorLayout, Shape, Tensor};
@@ -79,7 +79,7 @@ pub fn grid_of_rows(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor
 }
 
 /// The channels of the output, or why the product cannot run.
-fn checked(
+pub(crate) fn checked(
     op: &'static str,
     x: &Tensor,
     c: usize,
@@ -238,9 +238,17 @@ impl UnitsOp {
         let mut d_bias = vec![T::zero(); k];
         match self.to {
             Layout::Rows => {
-                for row in grads.chunks_exact(k) {
-                    d_bias.iter_mut().zip(row).for_each(|(sum, &g)| *sum += g);
+                // Runs of units in their own precision, sums of runs in f64.
+                let mut total = vec![0.0; k];
+                for run in grads.chunks(k * 256) {
+                    let mut of_run = vec![T::zero(); k];
+                    for row in run.chunks_exact(k) {
+                        of_run.iter_mut().zip(row).for_each(|(sum, &g)| *sum += g);
+                    }
+                    let of_run = of_run.into_iter().map(|sum| sum.to_f64());
+                    total.iter_mut().zip(of_run).for_each(|(total, sum)| *total += sum);
                 }
+                d_bias.iter_mut().zip(total).for_each(|(to, sum)| *to = T::of(sum));
             }
             Layout::Planes => {
                 for (nth, plane) in grads.chunks_exact(units).enumerate() {

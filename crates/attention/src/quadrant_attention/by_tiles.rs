@@ -1,6 +1,6 @@
 //! Scores of pairs: every tile of units looks at the tiles of its quadrant.
 
-use grid_ops::Real;
+use grid_ops::{Real, inlined, simd};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -38,7 +38,7 @@ impl<'a, T: Real> Grid<'a, T> {
             for row in rows.chunks_exact(width) {
                 memory.extend_from_slice(&row[op.shape.key..]);
             }
-            grid_ops::simd(
+            simd(
                 #[inline(always)]
                 || Sources::of_rows(&attention, &memory),
             )
@@ -108,8 +108,9 @@ pub(super) fn backward<T: Real>(
 ) -> Gradients<T> {
     let grid = Grid::new(op, rows, vector);
     let (d, units) = (op.shape.value, op.units());
-    let known: Vec<Known<T>> = (0..grid.tiling.count())
-        .map(|index| {
+    let known_of = inlined(
+        #[inline(always)]
+        |index: usize| {
             let at = grid.tiling.tile(index).positions();
             let grad = &grad[at.start * d..at.end * d];
             let attended = &passed.attended[at.start * d..at.end * d];
@@ -120,6 +121,15 @@ pub(super) fn backward<T: Real>(
                 delta: pairs.map(|(g, x)| crate::kernel::dot(g, x)).collect(),
                 log_sums: passed.log_sums[at].to_vec(),
             }
+        },
+    );
+    let known: Vec<Known<T>> = (0..grid.tiling.count())
+        .into_par_iter()
+        .map(|index| {
+            simd(
+                #[inline(always)]
+                || known_of(index),
+            )
         })
         .collect();
     let run = |worker: usize| {

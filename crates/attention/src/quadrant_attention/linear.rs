@@ -1,6 +1,6 @@
 //! The linear score: weighted sums kept up while passing the units by rows.
 
-use grid_ops::Real;
+use grid_ops::{Real, inlined, simd};
 
 use super::{Gradients, Passed};
 use crate::kernel::{RowShape, dot};
@@ -8,6 +8,14 @@ use crate::running::{Border, WeightedSums, finish_gradient, normalise};
 
 /// `rows` are `[h·w, d + 1]`, value and score, in raster order.
 pub(super) fn forward<T: Real>(size: (usize, usize), shape: RowShape, rows: &[T]) -> Passed<T> {
+    simd(inlined(
+        #[inline(always)]
+        || forward_here(size, shape, rows),
+    ))
+}
+
+#[inline(always)]
+fn forward_here<T: Real>(size: (usize, usize), shape: RowShape, rows: &[T]) -> Passed<T> {
     let d = shape.value;
     // Values and, beside them, ones: both are summed with the same weights.
     let mut sums = outside(size, d + 1);
@@ -34,6 +42,20 @@ fn outside<T: Real>(size: (usize, usize), channels: usize) -> WeightedSums<T> {
 /// behind which `u` lies, which is the same scan the other way round, and
 /// `ds(u) = value(u) · dvalue(u) − e^{s(u)} Σ_v e^{−L(v)} g(v) · attended(v)`.
 pub(super) fn backward<T: Real>(
+    size: (usize, usize),
+    shape: RowShape,
+    rows: &[T],
+    passed: &Passed<T>,
+    grad: &[T],
+) -> Gradients<T> {
+    simd(inlined(
+        #[inline(always)]
+        || backward_here(size, shape, rows, passed, grad),
+    ))
+}
+
+#[inline(always)]
+fn backward_here<T: Real>(
     (h, w): (usize, usize),
     shape: RowShape,
     rows: &[T],

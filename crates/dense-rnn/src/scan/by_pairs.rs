@@ -5,7 +5,7 @@ use attention::tile::{
     Attention, Known, QueryGradients, Scratch, SourceGradients, Sources, Targets, own_sight, sights,
 };
 use attention::{Tiling, diagonals_of, kernel::dot};
-use grid_ops::{Product, Real, Start};
+use grid_ops::Real;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -108,13 +108,7 @@ impl<T: Real> WithSimd for ForwardTile<'_, T> {
                 let to = &mut hidden[unit * d..][..d];
                 plan.scan.activation.join(T::one(), attended, own, to);
             }
-            let product = Product {
-                size: (count, d, width),
-                a_strides: ((w - 1) * d, 1),
-                b_stride: width,
-                c_stride: width,
-            };
-            product.run(simd, &hidden[first * d..], turned, Start::Zero, &mut rows);
+            plan.remember(simd, ((first, count), w), &hidden, turned, &mut rows);
             for (unit, row) in units.zip(rows.chunks_exact(width)) {
                 sources.put(attention, unit, row);
             }
@@ -234,13 +228,7 @@ impl<T: Real> WithSimd for BackwardTile<'_, T> {
                 into.take(attention, unit, row);
                 of_memory[unit * width..][..width].copy_from_slice(row);
             }
-            let product = Product {
-                size: (count, width, d),
-                a_strides: (width, 1),
-                b_stride: d,
-                c_stride: (w - 1) * d,
-            };
-            product.run(simd, &rows, matrix, Start::Kept, &mut grad_hidden[first * d..]);
+            plan.recall(simd, ((first, count), w), &rows, matrix, &mut grad_hidden);
             for unit in units {
                 let grad = &mut own.grad[unit * d..][..d];
                 grad.copy_from_slice(&grad_hidden[unit * d..][..d]);

@@ -5,7 +5,8 @@
 
 use attention::kernel::RowShape;
 use attention::{Score, Tile, Tiling};
-use grid_ops::{MatMut, MatRef, Real, matmul, unwritten};
+use grid_ops::{MatMut, MatRef, Product, Real, Start, matmul, turned, unwritten};
+use pulp::Simd;
 
 use super::{Aggregation, Scan, by_pairs, few, running};
 use crate::Graph;
@@ -139,13 +140,7 @@ impl Plan {
     /// `matrix` `[d + a, d]` with rows and columns exchanged.
     pub(super) fn turned<T: Real>(&self, matrix: &[T]) -> Vec<T> {
         let (d, rows) = (self.shape.value, self.shape.len());
-        let mut turned = vec![T::zero(); matrix.len()];
-        for (r, row) in matrix.chunks_exact(d).enumerate() {
-            for (c, &x) in row.iter().enumerate() {
-                turned[c * rows + r] = x;
-            }
-        }
-        turned
+        turned(matrix, (rows, d), d)
     }
 
     /// Values and keys of all units, `[h·w, d + a]`.
@@ -162,6 +157,48 @@ impl Plan {
             MatRef::new(matrix, d, rows, 1, d),
         );
         memory
+    }
+
+    /// Values and keys, `rows` `[count, d + a]`, of an anti-diagonal of a tile of columns `w`: its
+    /// first unit and their number.
+    #[inline(always)]
+    pub(super) fn remember<T: Real, S: Simd>(
+        &self,
+        simd: S,
+        ((first, count), w): ((usize, usize), usize),
+        hidden: &[T],
+        turned: &[T],
+        rows: &mut [T],
+    ) {
+        let (d, width) = (self.shape.value, self.shape.len());
+        let product = Product {
+            size: (count, d, width),
+            a_strides: ((w - 1) * d, 1),
+            b_stride: width,
+            c_stride: width,
+        };
+        product.run(simd, &hidden[first * d..], turned, Start::Zero, rows);
+    }
+
+    /// The way back: adds to the gradient of the hidden states what reaches them by way of `rows`,
+    /// the gradient of values and keys.
+    #[inline(always)]
+    pub(super) fn recall<T: Real, S: Simd>(
+        &self,
+        simd: S,
+        ((first, count), w): ((usize, usize), usize),
+        rows: &[T],
+        matrix: &[T],
+        grad_hidden: &mut [T],
+    ) {
+        let (d, width) = (self.shape.value, self.shape.len());
+        let product = Product {
+            size: (count, width, d),
+            a_strides: (width, 1),
+            b_stride: d,
+            c_stride: (w - 1) * d,
+        };
+        product.run(simd, rows, matrix, Start::Kept, &mut grad_hidden[first * d..]);
     }
 
     /// The gradient of `[W; Wa]` from that of values and keys, `[h·w, d + a]`.

@@ -3,7 +3,7 @@
 
 use attention::running::Border;
 use attention::{Tile, Tiling, diagonals_of};
-use grid_ops::{Product, Real, Start, unwritten};
+use grid_ops::{Real, unwritten};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -168,13 +168,7 @@ impl<T: Real> WithSimd for ForwardTile<'_, T> {
                 let own = &input[unit * d..][..d];
                 plan.scan.activation.join(scale, &found, own, &mut hidden[unit * d..][..d]);
             }
-            let product = Product {
-                size: (count, d, width),
-                a_strides: ((w - 1) * d, 1),
-                b_stride: width,
-                c_stride: width,
-            };
-            product.run(simd, &hidden[first * d..], turned, Start::Zero, &mut rows);
+            plan.remember(simd, ((first, count), w), hidden, turned, &mut rows);
             for (unit, row) in units.zip(rows.chunks_exact(width)) {
                 state.pass((unit / w, unit % w), row);
             }
@@ -273,13 +267,7 @@ impl<T: Real> WithSimd for BackwardTile<'_, T> {
                 state.gradient_before(opposite, of_unit, row);
                 of_memory[unit * width..][..width].copy_from_slice(row);
             }
-            let product = Product {
-                size: (count, width, d),
-                a_strides: (width, 1),
-                b_stride: d,
-                c_stride: (w - 1) * d,
-            };
-            product.run(simd, &rows, matrix, Start::Kept, &mut grad_hidden[first * d..]);
+            plan.recall(simd, ((first, count), w), &rows, matrix, grad_hidden);
             for unit in units {
                 let at = (unit / w, unit % w);
                 let grad = &mut grad_hidden[unit * d..][..d];

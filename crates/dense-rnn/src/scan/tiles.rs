@@ -1,5 +1,6 @@
 //! Scans of one tile of a large grid at a time, with the state of its border handed on.
 
+use attention::kernel::RowShape;
 use attention::running::Border;
 use attention::{Direction, Tiling, places};
 use candle_core::{DType, Device, Tensor, WithDType};
@@ -52,18 +53,22 @@ pub fn scan_tile(
     behind: Option<&TileBorder>,
 ) -> Result<(Tensor, TileBorder)> {
     checked_border(scan)?;
-    let four = |t: &Tensor, dim| Tensor::cat(&[t, t, t, t], dim);
-    if input.rank() != 4 || weights.rank() != 2 {
-        let expected = "input: [n, h, w, d] and weights: [d, d]";
-        return Err(Error::Shape { op: "scan_tile", expected, got: input.dims().into() });
+    let op = "scan_tile";
+    let (&[_, h, w, d], &[rows, of_weights]) = (input.dims(), weights.dims()) else {
+        let expected = "input: [n, h, w, d] and weights: [d + a, d]";
+        let got = [input.dims(), weights.dims()].concat();
+        return Err(Error::Shape { op, expected, got });
+    };
+    let keys = usize::from(scan.aggregation.score().is_some());
+    if of_weights != d || rows != d + keys || input.elem_count() == 0 {
+        let expected = "weights: [d, d] with d as in input, [d + 1, d] for a linear score";
+        return Err(Error::Shape { op, expected, got: weights.dims().into() });
     }
-    let (_, h, w, _) = input.dims4()?;
-    let input = input.unsqueeze(3)?;
-    let shape = checked(&four(&input, 3)?, &four(&weights.unsqueeze(0)?, 0)?, None, scan)?;
+    let shape = RowShape { value: d, key: keys };
     let plan = Plan { size: (h, w), corner, shape, scan: *scan };
     match input.dtype() {
-        DType::F32 => run::<f32>(&input, weights, &plan, direction, behind),
-        _ => run::<f64>(&input, weights, &plan, direction, behind),
+        DType::F32 => run::<f32>(input, weights, &plan, direction, behind),
+        _ => run::<f64>(input, weights, &plan, direction, behind),
     }
 }
 
@@ -87,7 +92,7 @@ fn run<T: Real + WithDType>(
     direction: Direction,
     behind: Option<&TileBorder>,
 ) -> Result<(Tensor, TileBorder)> {
-    let (n, h, w, _, _) = input.dims5()?;
+    let (n, h, w, _) = input.dims4()?;
     let flat = |t: &Tensor| t.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<T>();
     let (units, matrix) = (flat(input)?, flat(weights)?);
     let d = plan.shape.value;
@@ -100,9 +105,9 @@ fn run<T: Real + WithDType>(
         let border = match behind {
             None => Border::outside((h, w), &empty),
             Some(behind) => Border {
-                columns: of_image(&behind.columns, image, &[w, s])?,
-                rows: of_image(&behind.rows, image, &[h, s])?,
-                corner: of_image(&behind.corner, image, &[s])?,
+                columns: of_image(&behind.columns, (image, n), &[w, s])?,
+                rows: of_image(&behind.rows, (image, n), &[h, s])?,
+                corner: of_image(&behind.corner, (image, n), &[s])?,
             },
         };
         let mut borders = Borders::new(plan, &border);
@@ -129,8 +134,13 @@ fn run<T: Real + WithDType>(
 }
 
 /// The numbers of one image in a part of a border.
-fn of_image<T: WithDType>(t: &Tensor, image: usize, expected: &[usize]) -> Result<Vec<T>> {
-    if t.rank() != expected.len() + 1 || t.dims()[1..] != *expected || t.dims()[0] <= image {
+fn of_image<T: WithDType>(
+    t: &Tensor,
+    (image, images): (usize, usize),
+    expected: &[usize],
+) -> Result<Vec<T>> {
+    let of_images = [&[images], expected].concat();
+    if t.dims() != of_images {
         let expected = "behind: columns [n, w, s], rows [n, h, s] and corner [n, s] of this scan";
         return Err(Error::Shape { op: "scan_tile", expected, got: t.dims().into() });
     }
@@ -175,7 +185,7 @@ pub fn scan_by_tiles(
                 let at = tiling.tile(tiling.index((p, q)));
                 let place = in_image(direction, at.corner, at.size, (h, w));
                 let tile = units.narrow(1, place.0, at.size.0)?.narrow(2, place.1, at.size.1)?;
-                let behind = behind(&borders, &tiling, (p, q), &tile, scan, &weights)?;
+                let behind = behind(&borders, &tiling, (p, q), &tile, scan)?;
                 let (hidden, border) =
                     scan_tile(&tile, &weights, scan, direction, at.corner, behind.as_ref())?;
                 borders.push(border);
@@ -214,12 +224,11 @@ fn behind(
     (p, q): (usize, usize),
     tile: &Tensor,
     scan: &Scan,
-    weights: &Tensor,
 ) -> Result<Option<TileBorder>> {
     if borders.is_empty() {
         return Ok(None);
     }
-    let outside = TileBorder::outside(tile, weights, scan)?;
+    let outside = outside(tile, scan)?;
     let of = |p: usize, q: usize| &borders[tiling.index((p, q))];
     Ok(Some(TileBorder {
         columns: if p > 0 { of(p - 1, q).columns.clone() } else { outside.columns },
@@ -228,23 +237,17 @@ fn behind(
     }))
 }
 
-impl TileBorder {
-    /// The border of the grid itself, for a tile `[n, h, w, d]`: nothing is behind it.
-    ///
-    /// # Errors
-    ///
-    /// What candle reports.
-    pub fn outside(tile: &Tensor, weights: &Tensor, scan: &Scan) -> Result<Self> {
-        let (n, h, w, d) = tile.dims4()?;
-        let shape = attention::kernel::RowShape { value: d, key: weights.dim(0)? - d };
-        let plan = Plan { size: (h, w), corner: (0, 0), shape, scan: *scan };
-        let empty = State::<f64>::empty(&plan);
-        let empty = Tensor::new(empty, tile.device())?.to_dtype(tile.dtype())?;
-        let s = empty.elem_count();
-        Ok(Self {
-            columns: empty.broadcast_as((n, w, s))?.contiguous()?,
-            rows: empty.broadcast_as((n, h, s))?.contiguous()?,
-            corner: empty.broadcast_as((n, s))?.contiguous()?,
-        })
-    }
+/// The border of the grid itself, for a tile `[n, h, w, d]`: nothing is behind it.
+fn outside(tile: &Tensor, scan: &Scan) -> Result<TileBorder> {
+    let (n, h, w, d) = tile.dims4()?;
+    let keys = usize::from(scan.aggregation.score().is_some());
+    let shape = RowShape { value: d, key: keys };
+    let plan = Plan { size: (h, w), corner: (0, 0), shape, scan: *scan };
+    let empty = Tensor::new(State::<f64>::empty(&plan), tile.device())?.to_dtype(tile.dtype())?;
+    let s = empty.elem_count();
+    Ok(TileBorder {
+        columns: empty.broadcast_as((n, w, s))?.contiguous()?,
+        rows: empty.broadcast_as((n, h, s))?.contiguous()?,
+        corner: empty.broadcast_as((n, s))?.contiguous()?,
+    })
 }
