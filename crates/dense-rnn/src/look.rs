@@ -2,7 +2,7 @@
 
 use attention::Direction;
 use attention::composed::{masked_softmax, scores};
-use candle_core::{D, DType, Tensor};
+use candle_core::{D, Tensor};
 
 use crate::{Aggregation, Cell, DenseRnn, Error, Graph, Result};
 
@@ -99,14 +99,14 @@ impl DenseRnn {
             }
             (None, recurrent) => {
                 let own = rows(&self.input.by_direction(features)?)?;
-                let hidden = rows(&self.hidden(features)?)?.to_dtype(own.dtype())?;
+                let hidden = rows(&self.hidden(features)?)?;
                 let keys = match recurrent {
                     // [4, d + a, d], the last `a` rows of which make keys.
                     Some(weights) => {
                         let weights = weights.detach().narrow(1, d, a)?.transpose(1, 2)?;
                         hidden.broadcast_matmul(&weights.contiguous()?)?
                     }
-                    None => Tensor::zeros((n, 4, h * w, a), DType::F32, features.device())?,
+                    None => Tensor::zeros((n, 4, h * w, a), own.dtype(), features.device())?,
                 };
                 let asking = if queries > 0 { own.narrow(3, d, queries)? } else { own };
                 (asking, keys, 0)

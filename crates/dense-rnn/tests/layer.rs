@@ -71,7 +71,9 @@ fn cells() -> impl Iterator<Item = Cell> {
         graphs.into_iter().map(move |graph| Cell::Scan { graph, aggregation })
     });
     let quadrants = scores.into_iter().map(|score| Cell::QuadrantAttention { score });
-    scans.chain(quadrants).chain([Cell::Pointwise])
+    let sums =
+        [Graph::Dag4, Graph::Dag8].map(|graph| Cell::Scan { graph, aggregation: Aggregation::Sum });
+    scans.chain(sums).chain(quadrants).chain([Cell::Pointwise])
 }
 
 /// `weight · x + bias` of one unit.
@@ -192,6 +194,7 @@ fn assert_attends(
             return;
         }
     };
+    let is_sum = matches!(cell, Cell::Scan { aggregation: Aggregation::Sum, .. });
     for direction in Direction::ALL {
         let seen = direction.raster((i, j), (h, w));
         let seen = (seen / w, seen % w);
@@ -204,10 +207,63 @@ fn assert_attends(
         for (nth, &u) in before.iter().enumerate() {
             expected[u] = match attends {
                 true => attended[direction as usize][i * w + j][nth],
+                false if is_sum => 1.0,
                 false => 1.0 / before.len() as f64,
             };
         }
         assert_close(&got[direction as usize * h * w..][..h * w], &expected, 1e-10);
+    }
+}
+
+/// With the layer's own initialisation, on a grid as large as in training.
+#[test]
+fn single_precision_is_close_on_a_large_grid() {
+    let (c, d, a) = (16, 16, 8);
+    let features = tensor(78, &[1, c, 60, 60]);
+    for cell in cells() {
+        let config = DenseRnnConfig {
+            hidden_channels: d,
+            attention_channels: a,
+            activation: Activation::Relu,
+            cell,
+        };
+        let keys = cell.score().map_or(0, |score| score.key_channels(a));
+        let queries = cell.score().map_or(0, |score| score.query_channels(keys));
+        let own = d + if matches!(cell, Cell::Scan { .. }) { queries } else { 0 };
+        let radius = match cell {
+            Cell::Scan { graph: Graph::Dag4, aggregation: Aggregation::Sum } => 1.0 / 2.0,
+            Cell::Scan { aggregation: Aggregation::Sum, .. } => 1.0 / 3.0,
+            _ => 1.0,
+        };
+        let root = |x: f64| x.sqrt();
+        let width = 4 * (queries + d + keys);
+        // Names, shapes and standard deviations, as the layer's docs give them.
+        let all = [
+            ("input.weight", vec![4 * own, c], root(2.0 / c as f64)),
+            ("input.bias", vec![4 * own], 0.0),
+            ("recurrent.weight", vec![4, d + keys, d], radius / root(d as f64)),
+            ("score.vector", vec![4, keys.max(1)], root(1.0 / keys.max(1) as f64)),
+            ("attention.weight", vec![width, c], root(1.0 / c as f64)),
+            ("attention.bias", vec![width], 0.0),
+            ("output.weight", vec![c, 4 * d], root(1.0 / (4 * d) as f64)),
+            ("output.bias", vec![c], 0.0),
+        ];
+        let named = |(seed, (name, shape, stdev)): (usize, (&str, Vec<usize>, f64))| {
+            // Uniform numbers between -1 and 1 deviate by √(1/3).
+            let values = tensor(seed as u64 + 1, &shape) * (stdev * 3f64.sqrt());
+            (name.to_owned(), values.unwrap())
+        };
+        let all: HashMap<String, Tensor> = all.into_iter().enumerate().map(named).collect();
+        let run = |dtype: DType| -> Vec<f64> {
+            let vb = VarBuilder::from_tensors(all.clone(), dtype, &Device::Cpu);
+            let layer = config.build(c, c, &vb).unwrap().unwrap();
+            let out = layer.forward(&features.to_dtype(dtype).unwrap()).unwrap();
+            flat(&out.to_dtype(DType::F64).unwrap())
+        };
+        let exact = run(DType::F64);
+        let largest = exact.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+        assert!(largest.is_finite() && largest > 0.1, "{cell:?}: {largest}");
+        assert_close(&run(DType::F32), &exact, 1e-4 * largest);
     }
 }
 

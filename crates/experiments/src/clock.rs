@@ -71,7 +71,9 @@ mod tests {
             clock.shares(),
             "data 12 %, forward 25 %, loss 0 %, backward 50 %, optimiser 0 %, validation 12 %"
         );
+        std::thread::sleep(std::time::Duration::from_millis(2));
         clock.ran(Part::Loss);
-        assert!(clock.seconds[Part::Loss as usize] >= 0.0);
+        assert!(clock.seconds[Part::Loss as usize] >= 2e-3);
+        assert_eq!([clock.seconds[0], clock.seconds[1], clock.seconds[3]], [1.0, 2.0, 4.0]);
     }
 }

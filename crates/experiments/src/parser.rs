@@ -255,3 +255,32 @@ impl Parser {
         [&self.adapter, &self.fusion].into_iter().chain(&self.skip)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use dense_rnn::{Aggregation, Cell, DenseRnnConfig, Graph, Score};
+
+    use super::*;
+
+    #[test]
+    fn a_place_attends_over_the_contexts_grid() {
+        let attention_of = |cell| {
+            let context = DenseRnnConfig {
+                hidden_channels: 4,
+                attention_channels: 2,
+                cell,
+                ..Default::default()
+            };
+            let config = ModelConfig { context, ..ModelConfig::default() };
+            let (parser, _) = Parser::build(&config, 3, 0, None).unwrap();
+            let pixels = Tensor::ones((1, 3, 40, 48), DType::F32, &Device::Cpu).unwrap();
+            parser.attention_at(&Inputs::Pixels(pixels), (2, 3)).unwrap()
+        };
+        let aggregation = Aggregation::Attention(Score::ScaledDot);
+        let weights = attention_of(Cell::Scan { graph: Graph::Dense, aggregation }).unwrap();
+        assert_eq!(weights.dims(), [1, 4, 5, 6]);
+        let sums = weights.sum((2, 3)).unwrap().to_vec2::<f32>().unwrap();
+        assert!(sums[0].iter().all(|sum| (sum - 1.0).abs() < 1e-5), "{sums:?}");
+        assert!(attention_of(Cell::None).is_none());
+    }
+}

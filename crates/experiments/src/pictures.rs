@@ -6,6 +6,9 @@ use anyhow::Context;
 use image::{Rgb, RgbImage};
 use scene_data::{Class, Sample};
 
+/// Width of the frame around a unit that looks, in pixels.
+const FRAME: u32 = 2;
+
 /// How many test images are shown.
 pub const SHOWN: usize = 4;
 
@@ -70,11 +73,16 @@ pub fn attention_over(
         // Square roots, so that small weights can be seen beside the largest.
         let share = (weights[row * w + column] / top).max(0.0).sqrt();
         let Rgb(pixel) = *image.get_pixel(x / scale, y / scale);
-        let inside = |dx: u32, dy: u32| {
-            unit_of(x.saturating_sub(dx), y.saturating_sub(dy)) == unit
-                && unit_of((x + dx).min(width - 1), (y + dy).min(height - 1)) == unit
+        // The image's own edge ends a unit as well.
+        let is_inside = |dx: u32, dy: u32| {
+            x >= dx
+                && y >= dy
+                && x + dx < width
+                && y + dy < height
+                && unit_of(x - dx, y - dy) == unit
+                && unit_of(x + dx, y + dy) == unit
         };
-        if (row, column) == unit && !(inside(2, 0) && inside(0, 2)) {
+        if (row, column) == unit && !(is_inside(FRAME, 0) && is_inside(0, FRAME)) {
             return Rgb([255, 255, 255]);
         }
         let light = |channel: u8| (f32::from(channel) * (0.2 + 0.8 * share)) as u8;
@@ -95,4 +103,25 @@ fn save(picture: &RgbImage, path: &Path) -> anyhow::Result<()> {
     let parent = path.parent().context("a picture needs a folder")?;
     std::fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
     picture.save(path).with_context(|| format!("writing {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_that_looks_is_framed_and_what_it_looks_at_is_bright() {
+        let image = RgbImage::from_pixel(8, 8, Rgb([100, 100, 100]));
+        // 2×2 units of 4 pixels, drawn three times as large: 12 pixels a unit.
+        for (unit, inner) in [((0, 0), (6, 6)), ((1, 1), (18, 18))] {
+            let picture = attention_over(&image, &[0.0, 1.0, 0.0, 0.0], (2, 2), unit, 3);
+            assert_eq!(picture.dimensions(), (24, 24));
+            let white = |x, y| *picture.get_pixel(x, y) == Rgb([255, 255, 255]);
+            let corner = (unit.1 as u32 * 12, unit.0 as u32 * 12);
+            assert!(white(corner.0, corner.1) && white(corner.0 + 11, corner.1 + 11));
+            assert!(white(corner.0 + 1, corner.1 + 6) && !white(inner.0, inner.1));
+            assert_eq!(*picture.get_pixel(18, 6), Rgb([190, 100, 100]));
+            assert_eq!(*picture.get_pixel(6, 18), Rgb([20, 20, 20]));
+        }
+    }
 }
