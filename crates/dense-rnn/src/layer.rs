@@ -23,7 +23,8 @@ use crate::{Activation, Aggregation, Cell, DenseRnnConfig, Graph, Result, Scan, 
 ///   (quadrant attention only);
 /// - `output.weight` `[k, 4·d]`, `output.bias` `[k]`: `V` and `c`.
 ///
-/// Departure: queries have a bias `ba` whatever the score; scaled dot products are published without.
+/// Departure: queries have a bias `ba` whatever the score; scaled dot products are published
+/// without.
 ///
 /// Initialisation. `U` keeps the features' scale (normal, variance 2/c). `W` is normal with
 /// standard deviation `r/√d`, `r` the largest spectral radius at which the aggregate cannot grow
