@@ -8,79 +8,23 @@
 //! Everything here is `#[inline(always)]` and takes the vectors it computes with, so that a
 //! caller's run-time SIMD dispatch reaches the innermost loops.
 
+mod back;
+mod sight;
+
+pub use back::{Known, QueryGradients, SourceGradients};
 use grid_ops::{Product, Real, Start};
 use pulp::Simd;
+use sight::mask;
+pub use sight::{Sight, own_sight, sights};
 
 use crate::kernel::RowShape;
-use crate::tanh::{self, Slopes};
-use crate::{Score, Tile, diagonals_of};
+use crate::{Score, tanh};
 
 /// Rows and columns of units in a tile.
 pub const TILE: (usize, usize) = (16, 4);
 
 /// Units of a whole tile: the lanes of one channel of keys.
 pub const LANES: usize = TILE.0 * TILE.1;
-
-/// Which sources of a tile some targets see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sight {
-    /// The targets, by their index in their tile: the first, how many, and how far apart.
-    first: usize,
-    count: usize,
-    step: usize,
-    /// They see no source from this index on.
-    limit: usize,
-    seen: Seen,
-}
-
-/// Which of the sources below the limit a target sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Seen {
-    /// All of them.
-    All,
-    /// In tiles this wide, those in the target's own column or before it.
-    Columns(usize),
-    /// In the target's own tile, this wide: those in its quadrant.
-    Own(usize),
-}
-
-impl Sight {
-    /// The rows of scores and the targets that they belong to.
-    #[inline(always)]
-    fn targets(self) -> impl Iterator<Item = (usize, usize)> {
-        (0..self.count).map(move |row| (row, self.first + row * self.step))
-    }
-
-    /// The limit in whole vectors.
-    #[inline(always)]
-    fn padded(self) -> usize {
-        self.limit.next_multiple_of(WIDE).min(LANES)
-    }
-}
-
-/// What the units of `target` see of `source`, a tile that is nowhere behind it.
-pub fn sights(target: &Tile, source: &Tile) -> Vec<Sight> {
-    let (width, from) = (target.size.1, source.size.1);
-    let (units, sources) = (target.units(), source.units());
-    let all = Sight { first: 0, count: units, step: 1, limit: sources, seen: Seen::All };
-    match (source.place.0 < target.place.0, source.place.1 < target.place.1) {
-        (true, true) => vec![all],
-        (true, false) => vec![Sight { seen: Seen::Columns(width), ..all }],
-        (false, true) => (0..target.size.0)
-            .map(|i| Sight { first: i * width, count: width, limit: (i + 1) * from, ..all })
-            .collect(),
-        (false, false) => {
-            diagonals_of(target.size).map(|diagonal| own_sight(diagonal, width)).collect()
-        }
-    }
-}
-
-/// What an anti-diagonal of units, its first one and their number, sees of its own tile of columns
-/// `width`.
-pub fn own_sight((first, count): (usize, usize), width: usize) -> Sight {
-    let step = (width - 1).max(1);
-    Sight { first, count, step, limit: first + (count - 1) * step, seen: Seen::Own(width) }
-}
 
 /// The attention of one direction.
 #[derive(Debug, Clone, Copy)]
@@ -270,25 +214,6 @@ impl<'p, T: Real> Attention<'p, T> {
     }
 }
 
-/// Puts −∞ where `target` does not see.
-#[inline(always)]
-fn mask<T: Real>(z: &mut [T], sight: &Sight, target: usize) {
-    let (limit, columns) = match sight.seen {
-        Seen::All => (sight.limit, None),
-        Seen::Columns(width) => (sight.limit, Some(width)),
-        Seen::Own(width) => (target, Some(width)),
-    };
-    z[limit..].fill(T::neg_infinity());
-    if let Some(width) = columns {
-        let behind = target % width + 1;
-        for row in z[..limit].chunks_mut(width) {
-            if let Some(behind) = row.get_mut(behind..) {
-                behind.fill(T::neg_infinity());
-            }
-        }
-    }
-}
-
 /// The units of a tile while they look at one tile after another.
 #[derive(Debug, Clone)]
 pub struct Targets<T> {
@@ -415,181 +340,4 @@ fn total<T: Real>(sums: &[T; WIDE]) -> T {
         width /= 2;
     }
     sums[0]
-}
-
-/// Targets whose upstream gradient is known.
-#[derive(Debug, Clone)]
-pub struct Known<T> {
-    /// Their queries.
-    pub queries: Queries<T>,
-    /// Gradient of what was attended, `[units, d]`.
-    pub grad: Vec<T>,
-    /// `grad · attended`, the softmax's own term, `[units]`.
-    pub delta: Vec<T>,
-    /// What [`Targets::finish`] returned, `[units]`.
-    pub log_sums: Vec<T>,
-}
-
-/// Gradients of the sources of a tile.
-#[derive(Debug, Clone)]
-pub struct SourceGradients<T> {
-    /// `[units, d]`.
-    pub values: Vec<T>,
-    /// `[units, a]` for scaled dot products, `[a, LANES]` and short of a factor for tanh.
-    keys: Vec<T>,
-    /// The values, `[d, LANES]`.
-    turned: Vec<T>,
-}
-
-impl<T: Real> SourceGradients<T> {
-    /// Zeros for these sources.
-    #[inline(always)]
-    pub fn new(attention: &Attention<'_, T>, sources: &Sources<T>) -> Self {
-        let RowShape { value: d, key: a } = attention.shape;
-        let mut turned = vec![T::zero(); d * LANES];
-        for (unit, value) in sources.values.chunks_exact(d).enumerate() {
-            for (c, &x) in value.iter().enumerate() {
-                turned[c * LANES + unit] = x;
-            }
-        }
-        let (values, keys) = (vec![T::zero(); sources.values.len()], vec![T::zero(); a * LANES]);
-        Self { values, keys, turned }
-    }
-
-    /// Writes a unit's gradient, of value and key, to `row` `[d + a]`.
-    #[inline(always)]
-    pub fn take(&self, attention: &Attention<'_, T>, unit: usize, row: &mut [T]) {
-        let RowShape { value: d, key: a } = attention.shape;
-        let (value, key) = row.split_at_mut(d);
-        value.copy_from_slice(&self.values[unit * d..][..d]);
-        if attention.score == Score::ScaledDot {
-            key.copy_from_slice(&self.keys[unit * a..][..a]);
-        } else {
-            for (c, to) in key.iter_mut().enumerate() {
-                *to = T::of(4.0) * attention.vector[c] * self.keys[c * LANES + unit];
-            }
-        }
-    }
-}
-
-/// Gradients of queries and scoring vector, summed by one worker and short of factors that
-/// [`Attention::finish_queries`] and [`Attention::finish_vector`] bring in.
-#[derive(Debug, Clone)]
-pub struct QueryGradients<T> {
-    /// `[units, a]`, of all tiles.
-    pub queries: Vec<T>,
-    /// `[a, WIDE]`.
-    vector: Vec<T>,
-}
-
-impl<T: Real> QueryGradients<T> {
-    /// Zeros for a grid of `units`.
-    pub fn new(shape: RowShape, units: usize) -> Self {
-        let zeros = |n: usize| vec![T::zero(); n];
-        Self { queries: zeros(units * shape.key), vector: zeros(shape.key * WIDE) }
-    }
-
-    /// Adds another worker's sums.
-    pub fn add(&mut self, other: &Self) {
-        let queries = self.queries.iter_mut().zip(&other.queries);
-        let vector = self.vector.iter_mut().zip(&other.vector);
-        queries.chain(vector).for_each(|(sum, &x)| *sum = *sum + x);
-    }
-}
-
-impl<T: Real> Attention<'_, T> {
-    /// Takes the gradient of the targets within sight to the sources, whose gradients are `into`,
-    /// and to the targets' own queries, the units from `first` of `of_queries`.
-    #[inline(always)]
-    pub fn back<S: Simd>(
-        &self,
-        simd: S,
-        sources: &Sources<T>,
-        (known, first): (&Known<T>, usize),
-        sight: &Sight,
-        into: &mut SourceGradients<T>,
-        of_queries: &mut QueryGradients<T>,
-        scratch: &mut Scratch<T>,
-    ) {
-        if sight.limit == 0 {
-            return;
-        }
-        let RowShape { value: d, key: a } = self.shape;
-        let (m, limit, step) = (sight.count, sight.limit, sight.step);
-        let grad = &known.grad[sight.first * d..];
-        // Gradients of the weights.
-        let size = (m, d, sight.padded());
-        let product = Product { size, a_strides: (step * d, 1), b_stride: LANES, c_stride: LANES };
-        product.run(simd, grad, &into.turned, Start::Zero, &mut scratch.dz);
-        if self.score == Score::ScaledDot {
-            self.scores(simd, &known.queries, sources, sight, scratch);
-            for (row, target) in sight.targets() {
-                weigh(scratch, row, sight, (known.log_sums[target], known.delta[target]));
-            }
-            let queries = &known.queries.scored[sight.first * a..];
-            let size = (limit, m, a);
-            let a_strides = (1, LANES);
-            let product = Product { size, a_strides, b_stride: step * a, c_stride: a };
-            product.run(simd, &scratch.dz, queries, Start::Kept, &mut into.keys);
-            let size = (m, limit, a);
-            let a_strides = (LANES, 1);
-            let product = Product { size, a_strides, b_stride: a, c_stride: step * a };
-            let to = &mut of_queries.queries[(first + sight.first) * a..];
-            product.run(simd, &scratch.dz, &sources.raw_keys, Start::Kept, to);
-        } else {
-            for (row, target) in sight.targets() {
-                self.tanh_row(simd, (&known.queries, target), sources, limit, row, scratch);
-                mask(&mut scratch.z[row * LANES..][..sight.padded()], sight, target);
-                weigh(scratch, row, sight, (known.log_sums[target], known.delta[target]));
-                let slopes = Slopes {
-                    r: &scratch.r,
-                    dz: &scratch.dz[row * LANES..][..LANES],
-                    limit,
-                    of_keys: &mut into.keys,
-                    of_query: &mut of_queries.queries[(first + target) * a..][..a],
-                    of_vector: &mut of_queries.vector,
-                };
-                slopes.add(simd);
-            }
-        }
-        let size = (limit, m, d);
-        let product = Product { size, a_strides: (1, LANES), b_stride: step * d, c_stride: d };
-        product.run(simd, &scratch.z, grad, Start::Kept, &mut into.values);
-    }
-
-    /// Brings in the factors that gradients of queries, `[units, a]`, lack.
-    pub fn finish_queries(&self, queries: &mut [T]) {
-        let scale = self.dot_scale();
-        for row in queries.chunks_exact_mut(self.shape.key) {
-            for (c, x) in row.iter_mut().enumerate() {
-                let factor = match self.score {
-                    Score::TanhAdditive => T::of(4.0) * self.vector[c],
-                    _ => scale,
-                };
-                *x = *x * factor;
-            }
-        }
-    }
-
-    /// The gradient of the scoring vector, `[a]`: zero where there is none.
-    pub fn finish_vector(&self, of_queries: &QueryGradients<T>) -> Vec<T> {
-        // dz/dva = t = 1 - 2 r, and Σ dz is zero in a softmax.
-        let (lanes, _) = of_queries.vector.as_chunks::<WIDE>();
-        lanes.iter().map(|sums| T::of(-2.0) * total(sums)).collect()
-    }
-}
-
-/// Scores of a row to weights, gradients of weights to gradients of scores; zero beyond the limit.
-#[inline(always)]
-fn weigh<T: Real>(scratch: &mut Scratch<T>, row: usize, sight: &Sight, (log_sum, delta): (T, T)) {
-    let z = &mut scratch.z[row * LANES..][..sight.padded()];
-    let dz = &mut scratch.dz[row * LANES..][..sight.padded()];
-    dz[sight.limit..].fill(delta);
-    let (z, dz) = (z.as_chunks_mut::<WIDE>().0, dz.as_chunks_mut::<WIDE>().0);
-    for (z, dz) in z.iter_mut().zip(dz) {
-        for l in 0..WIDE {
-            z[l] = (z[l] - log_sum).exp_inline();
-            dz[l] = z[l] * (dz[l] - delta);
-        }
-    }
 }
