@@ -18,7 +18,7 @@ pub struct Known<T> {
     pub grad: Vec<T>,
     /// `grad · attended`, the softmax's own term, `[units]`.
     pub delta: Vec<T>,
-    /// What [`Targets::finish`] returned, `[units]`.
+    /// What [`Targets::finish`](crate::tile::Targets::finish) returned, `[units]`.
     pub log_sums: Vec<T>,
 }
 
