@@ -3,14 +3,15 @@
 use std::path::Path;
 
 use crate::class_table::ADE20K;
-use crate::folder::{FolderDataset, Pair, sorted_names};
+use crate::encoding::Encoding;
 use crate::layout::{Layout, describe};
+use crate::on_disk::{Listing, Pair, sorted_names};
 use crate::{Error, Split};
 
-/// Opens a split: all photographs of its folder, sorted by name.
+/// Lists a split: all photographs of its folder, sorted by name.
 ///
 /// Test labels are not published, so [`Split::Test`] is the validation split.
-pub(crate) fn open(root: &Path, split: Split) -> Result<FolderDataset, Error> {
+pub(crate) fn list(root: &Path, split: Split) -> Result<Listing, Error> {
     let root = Layout::Ade20k.locate(root)?;
     let folder = match split {
         Split::Train => "training",
@@ -35,7 +36,8 @@ pub(crate) fn open(root: &Path, split: Split) -> Result<FolderDataset, Error> {
             found: describe(&images),
         });
     }
-    FolderDataset::new(Layout::Ade20k, &root, &ADE20K, pairs)
+    let encoding = Encoding::Indices(ADE20K.clone());
+    Ok(Listing { name: "ade20k".into(), layout: Layout::Ade20k, root, encoding, pairs })
 }
 
 fn is_jpeg(file: &Path) -> bool {

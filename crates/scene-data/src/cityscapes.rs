@@ -3,16 +3,17 @@
 use std::path::Path;
 
 use crate::class_table::CITYSCAPES;
-use crate::folder::{FolderDataset, Pair, sorted_names};
+use crate::encoding::Encoding;
 use crate::layout::{Layout, describe};
+use crate::on_disk::{Listing, Pair, sorted_names};
 use crate::{Error, Split};
 
-/// Opens a split: all photographs of all its cities, sorted by city and name.
+/// Lists a split: all photographs of all its cities, sorted by city and name.
 ///
 /// The labels are read from `labelIds` files and mapped to the 19 training classes on the fly:
 /// the release has no `labelTrainIds` files. Test labels are withheld (the files there are
 /// dummies), so [`Split::Test`] is the validation split.
-pub(crate) fn open(root: &Path, split: Split) -> Result<FolderDataset, Error> {
+pub(crate) fn list(root: &Path, split: Split) -> Result<Listing, Error> {
     let root = Layout::Cityscapes.locate(root)?;
     let split = match split {
         Split::Train => "train",
@@ -43,5 +44,6 @@ pub(crate) fn open(root: &Path, split: Split) -> Result<FolderDataset, Error> {
             found: describe(&images),
         });
     }
-    FolderDataset::new(Layout::Cityscapes, &root, &CITYSCAPES, pairs)
+    let encoding = Encoding::Indices(CITYSCAPES.clone());
+    Ok(Listing { name: "cityscapes".into(), layout: Layout::Cityscapes, root, encoding, pairs })
 }

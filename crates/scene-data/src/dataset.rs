@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{Class, Error, Sample, fingerprint};
+use crate::{Class, Error, Sample, U16Map, fingerprint};
 
 /// A part of a dataset.
 ///
@@ -76,6 +76,15 @@ pub trait SceneDataset: Send + Sync {
     ///
     /// An index beyond the end, and everything that can be wrong with the two files.
     fn sample(&self, index: usize) -> Result<Sample, Error>;
+
+    /// The instance ids of a sample, where the dataset has them: Cityscapes' `instanceIds`.
+    ///
+    /// # Errors
+    ///
+    /// An index beyond the end, and everything that can be wrong with the file.
+    fn instances(&self, _index: usize) -> Result<Option<U16Map>, Error> {
+        Ok(None)
+    }
 
     /// SHA-256, in hexadecimal, over the ids, image bytes and label bytes of all samples in order.
     ///

@@ -56,13 +56,65 @@ pub enum Error {
         /// The label file.
         file: PathBuf,
         /// The offending value.
-        value: u8,
+        value: usize,
         /// Column of the first offending pixel.
         x: usize,
         /// Row of the first offending pixel.
         y: usize,
         /// The values the dataset has.
         expected: String,
+    },
+    /// A colour in a label picture stands for no class.
+    #[error(
+        "{}: colour {color:?} at column {x}, row {y}, but no class of the dataset has it; \
+         was the file resized or saved as a JPEG in between?",
+        file.display()
+    )]
+    LabelColor {
+        /// The label file.
+        file: PathBuf,
+        /// The offending colour, RGB.
+        color: [u8; 3],
+        /// Column of the first offending pixel.
+        x: usize,
+        /// Row of the first offending pixel.
+        y: usize,
+    },
+    /// A MATLAB file does not hold a label map.
+    #[error("{}: {message}", file.display())]
+    Mat {
+        /// The file.
+        file: PathBuf,
+        /// What was found instead.
+        message: String,
+    },
+    /// The description of a user's own folder cannot be used.
+    #[error("{}: {message}", file.display())]
+    Description {
+        /// The `dataset.toml`.
+        file: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A photograph is cut off: a decoder would fill its rest with gray.
+    #[error("{}: the photograph is cut off after {bytes} bytes", file.display())]
+    Truncated {
+        /// The photograph.
+        file: PathBuf,
+        /// The bytes that are there.
+        bytes: usize,
+    },
+    /// A file is larger than anything this crate expects.
+    #[error("{}: over {} MiB; is it the right file?", file.display(), crate::MAX_FILE_BYTES >> 20)]
+    FileTooLarge {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A list or a description is not text.
+    #[error("{}: not a text file (UTF-8)", file.display())]
+    NotText {
+        /// The file.
+        file: PathBuf,
     },
     /// An image claims more pixels than this crate is ready to allocate.
     #[error(
@@ -164,6 +216,15 @@ pub enum Error {
     /// A name stands for no split.
     #[error("unknown split {0:?}: expected train, val or test")]
     UnknownSplit(String),
+    /// A name stands for no dataset.
+    #[error(
+        "no dataset is called {name:?}; the datasets are {}",
+        crate::DatasetConfig::NAMES.join(", ")
+    )]
+    UnknownDataset {
+        /// The name.
+        name: String,
+    },
     /// A sample was asked for that the dataset does not have.
     #[error("{dataset} has {len} samples here, there is no number {index}")]
     Index {
@@ -183,6 +244,24 @@ pub enum Error {
 }
 
 impl Error {
+    /// What the user can do about it, in one phrase; empty where the error itself says it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Image { .. } | Self::Png { .. } | Self::Truncated { .. } => {
+                "take the file from the release again"
+            }
+            Self::LabelFormat { .. } | Self::LabelValue { .. } | Self::LabelColor { .. } => {
+                "take the label file of this form from the release again, unconverted"
+            }
+            Self::SizeMismatch { .. } => "take both files from one release; never resize labels",
+            Self::Mat { .. } => "take the file from the official annotation again",
+            Self::TooLarge { .. } | Self::FileTooLarge { .. } => "replace the file",
+            Self::Io { .. } => "check that the file is there and may be read",
+            Self::MissingFiles { .. } => "`cargo xtask data verify` lists them all",
+            _ => "",
+        }
+    }
+
     /// Turns an operating-system error about `file` into one of ours.
     pub(crate) fn io(file: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self + use<> {
         let file = file.to_path_buf();

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::Error;
-use crate::folder::sorted_names;
+use crate::config::{CamVidConfig, CamVidForm, ContextLabels, PascalContextConfig};
+use crate::on_disk::sorted_names;
+use crate::{DatasetConfig, Error, Split, camvid, own_folder};
 
 /// A dataset's genuine layout on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
@@ -12,35 +13,91 @@ pub enum Layout {
     /// CamVid as SegNet's authors split it: lists, and one folder per split for each kind of file.
     #[serde(rename = "camvid")]
     CamVid,
+    /// CamVid as its authors released it: stills and colour labels in a folder each.
+    #[serde(rename = "camvid-original")]
+    CamVidOriginal,
     /// MIT SceneParsing150, `ADEChallengeData2016`.
     Ade20k,
     /// PASCAL-Context as PNGs beside the photographs of VOC2010.
     PascalContext,
+    /// PASCAL-Context as the official `.mat` files beside VOC2010.
+    PascalContextMat,
     /// Cityscapes with fine annotations.
     Cityscapes,
+    /// A user's own folder, described by its `dataset.toml`.
+    Folder,
 }
 
 impl Layout {
     /// All layouts.
-    pub const ALL: [Self; 4] = [Self::CamVid, Self::Ade20k, Self::PascalContext, Self::Cityscapes];
+    pub const ALL: [Self; 7] = [
+        Self::CamVid,
+        Self::CamVidOriginal,
+        Self::Ade20k,
+        Self::PascalContext,
+        Self::PascalContextMat,
+        Self::Cityscapes,
+        Self::Folder,
+    ];
 
-    /// The name in configurations.
+    /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::CamVid => "camvid",
+            Self::CamVidOriginal => "camvid-original",
             Self::Ade20k => "ade20k",
             Self::PascalContext => "pascal-context",
+            Self::PascalContextMat => "pascal-context-mat",
             Self::Cityscapes => "cityscapes",
+            Self::Folder => "folder",
+        }
+    }
+
+    /// The configuration that reads it, with every other option at its default.
+    pub fn config(self) -> DatasetConfig {
+        match self {
+            Self::CamVid => DatasetConfig::CamVid(CamVidConfig::default()),
+            Self::CamVidOriginal => {
+                DatasetConfig::CamVid(CamVidConfig { form: CamVidForm::Original })
+            }
+            Self::Ade20k => DatasetConfig::Ade20k {},
+            Self::PascalContext => DatasetConfig::PascalContext(PascalContextConfig::default()),
+            Self::PascalContextMat => DatasetConfig::PascalContext(PascalContextConfig {
+                labels: ContextLabels::Mat,
+                ..PascalContextConfig::default()
+            }),
+            Self::Cityscapes => DatasetConfig::Cityscapes {},
+            Self::Folder => DatasetConfig::Folder {},
+        }
+    }
+
+    /// The official number of images with published labels; the user's own folder has none.
+    ///
+    /// Where the test labels are withheld, test is the validation split and is not listed again.
+    pub fn official_counts(self) -> &'static [(Split, usize)] {
+        match self {
+            Self::CamVid | Self::CamVidOriginal => {
+                &[(Split::Train, 367), (Split::Val, 101), (Split::Test, 233)]
+            }
+            Self::Ade20k => &[(Split::Train, 20_210), (Split::Val, 2_000)],
+            Self::PascalContext | Self::PascalContextMat => {
+                &[(Split::Train, 4_998), (Split::Val, 5_105)]
+            }
+            Self::Cityscapes => &[(Split::Train, 2_975), (Split::Val, 500)],
+            Self::Folder => &[],
         }
     }
 
     /// The name in messages.
-    pub(crate) fn title(self) -> &'static str {
+    pub fn title(self) -> &'static str {
         match self {
             Self::CamVid => "CamVid (SegNet split)",
+            Self::CamVidOriginal => "the original CamVid (960×720, colour labels)",
             Self::Ade20k => "ADE20K (SceneParsing150)",
             Self::PascalContext => "PASCAL-Context (PNG layout)",
+            Self::PascalContextMat => "PASCAL-Context (official .mat files)",
             Self::Cityscapes => "Cityscapes (fine annotations)",
+            Self::Folder => "a folder of one's own",
         }
     }
 
@@ -48,26 +105,39 @@ impl Layout {
     fn entries(self) -> &'static [&'static str] {
         match self {
             Self::CamVid => &["train.txt", "train", "trainannot"],
+            Self::CamVidOriginal => &[camvid::STILLS, camvid::LABELS],
             Self::Ade20k => &["images", "annotations"],
             Self::PascalContext => {
                 &["JPEGImages", "SegmentationClassContext", "ImageSets/SegmentationContext"]
             }
+            Self::PascalContextMat => &["trainval"], // of .mat files
             Self::Cityscapes => &["leftImg8bit", "gtFine"],
+            Self::Folder => &[own_folder::DESCRIPTION],
         }
     }
 
     /// Folders that people put around the dataset, outermost first.
     fn wrappers(self) -> &'static [&'static str] {
         match self {
-            Self::CamVid => &["CamVid", "camvid"],
+            Self::CamVid | Self::CamVidOriginal => &["CamVid", "camvid"],
             Self::Ade20k => &["ADEChallengeData2016"],
             Self::PascalContext => &["VOC2010", "VOCdevkit/VOC2010"],
             Self::Cityscapes => &["cityscapes"],
+            Self::PascalContextMat | Self::Folder => &[],
+        }
+    }
+
+    /// How a configuration asks for this form, where another form of the dataset is the default.
+    fn option(self) -> &'static str {
+        match self {
+            Self::CamVidOriginal => "; to read it, set dataset.form = \"original\"",
+            Self::PascalContextMat => "; to read it, set dataset.labels = \"mat\"",
+            _ => "",
         }
     }
 
     /// The entries in words.
-    pub(crate) fn expected(self) -> String {
+    pub fn expected(self) -> String {
         self.entries().join(", ")
     }
 
@@ -87,8 +157,18 @@ impl Layout {
     fn find(self, root: &Path) -> Option<PathBuf> {
         let mut folders = vec![root.to_path_buf()];
         folders.extend(self.wrappers().iter().map(|wrapper| root.join(wrapper)));
-        folders.into_iter().find(|folder| self.entries().iter().all(|e| folder.join(e).exists()))
+        let is_whole = |folder: &PathBuf| {
+            self.entries().iter().all(|entry| folder.join(entry).exists())
+                && (self != Self::PascalContextMat || holds_mat(&folder.join("trainval")))
+        };
+        folders.into_iter().find(is_whole)
     }
+}
+
+/// Whether a folder holds MATLAB files.
+fn holds_mat(folder: &Path) -> bool {
+    let names = sorted_names(folder).unwrap_or_default();
+    names.iter().any(|name| Path::new(name).extension().is_some_and(|ending| ending == "mat"))
 }
 
 /// Says in words what a folder holds, naming the datasets it may be.
@@ -112,21 +192,21 @@ pub(crate) fn describe(root: &Path) -> String {
     }
     let listing = listing.join(", ");
     match recognise(root) {
-        Some(dataset) => format!("{listing}; this looks like {dataset}"),
+        Some((dataset, option)) => format!("{listing}; this looks like {dataset}{option}"),
         None => listing,
     }
 }
 
 /// Names the dataset a folder holds, also in forms that this crate does not read.
-fn recognise(root: &Path) -> Option<&'static str> {
-    let known = Layout::ALL.into_iter().find(|layout| layout.find(root).is_some());
-    if let Some(layout) = known {
-        return Some(layout.title());
+fn recognise(root: &Path) -> Option<(&'static str, &'static str)> {
+    let mut layouts = Layout::ALL.into_iter();
+    if let Some(layout) = layouts.find(|layout| layout.find(root).is_some()) {
+        return Some((layout.title(), layout.option()));
     }
     OTHER_FORMS
         .iter()
         .find(|(_, entries)| entries.iter().any(|entry| root.join(entry).exists()))
-        .map(|(name, _)| *name)
+        .map(|(name, _)| (*name, ""))
 }
 
 /// Datasets in forms that are often taken for the ones above; any one entry tells.
@@ -144,13 +224,10 @@ const OTHER_FORMS: [(&str, &[&str]); 6] = [
         ],
     ),
     (
-        "the original CamVid (960×720, colour labels), not the SegNet split",
-        &["701_StillsRaw_full", "LabeledApproved_full", "label_colors.txt"],
+        "a part of the official PASCAL-Context annotations",
+        &["trainval_merged.json", "59_labels.txt", "trainval"],
     ),
-    (
-        "the official PASCAL-Context annotations (.mat files of 459 ids), not the PNG layout",
-        &["trainval/2008_000002.mat", "trainval_merged.json", "59_labels.txt"],
-    ),
+    ("a part of the original CamVid", &[camvid::STILLS, camvid::LABELS, "label_colors.txt"]),
     (
         "PASCAL VOC without the Context annotations",
         &["JPEGImages", "VOC2010/JPEGImages", "VOCdevkit/VOC2010/JPEGImages", "VOCdevkit/VOC2012"],

@@ -30,20 +30,35 @@ mod camvid;
 mod cityscapes;
 mod pascal_context;
 
+mod own_folder;
+
 mod class_table;
+mod encoding;
 mod fingerprint;
-mod folder;
 mod image_file;
 mod label_png;
 mod layout;
-pub mod synth;
+mod mat_file;
+mod on_disk;
+
 mod transform;
 
-pub use config::{DatasetConfig, PascalContextConfig};
+pub mod loader;
+mod store;
+pub mod synth;
+
+pub use config::{
+    CamVidConfig, CamVidForm, ClassOrder, ContextLabels, DatasetConfig, PascalContextConfig,
+};
 pub use dataset::{SceneDataset, Split};
 pub use error::Error;
-pub use image_file::read_image;
+use image_file::read_file;
+pub use image_file::{MAX_FILE_BYTES, read_image};
 pub use label_png::{MAX_PIXELS, U16Map, read_label_png, read_png_u16};
 pub use layout::Layout;
 pub use sample::{Class, IGNORE, LabelMap, Sample, UNDEFINED_DISTANCE_PX};
-pub use transform::{IMAGENET_MEAN, IMAGENET_STD, flip_horizontal, normalised_planes};
+pub use store::SampleStore;
+pub use transform::{
+    AugmentConfig, Example, IMAGENET_MEAN, IMAGENET_STD, JitterConfig, View, flip_horizontal,
+    normalised_planes, resized, sample_rng,
+};

@@ -31,15 +31,6 @@ fn tiny() -> BeaconsConfig {
     }
 }
 
-fn config(layout: Layout) -> DatasetConfig {
-    match layout {
-        Layout::CamVid => DatasetConfig::CamVid {},
-        Layout::Ade20k => DatasetConfig::Ade20k {},
-        Layout::PascalContext => DatasetConfig::PascalContext(PascalContextConfig::default()),
-        Layout::Cityscapes => DatasetConfig::Cityscapes {},
-    }
-}
-
 fn written(layout: Layout) -> TempDir {
     let root = tempdir().expect("a temporary folder");
     synth::write(layout, &tiny(), root.path()).expect("a layout that can be written");
@@ -47,7 +38,7 @@ fn written(layout: Layout) -> TempDir {
 }
 
 fn open(layout: Layout, root: &Path, split: Split) -> Result<Box<dyn SceneDataset>, Error> {
-    config(layout).open(Some(root), split)
+    layout.config().open(Some(root), split)
 }
 
 /// The message of an open that must fail.
@@ -63,9 +54,16 @@ fn first_files(layout: Layout) -> [&'static str; 2] {
             "images/training/ADE_train_00000001.jpg",
             "annotations/training/ADE_train_00000001.png",
         ],
+        Layout::CamVidOriginal => {
+            ["701_StillsRaw_full/0001TP_006690.png", "LabeledApproved_full/0001TP_006690_L.png"]
+        }
         Layout::PascalContext => {
             ["JPEGImages/2008_000001.jpg", "SegmentationClassContext/2008_000001.png"]
         }
+        Layout::PascalContextMat => {
+            ["VOCdevkit/VOC2010/JPEGImages/2008_000001.jpg", "trainval/2008_000001.mat"]
+        }
+        Layout::Folder => ["images/train/train_000001.png", "labels/train/train_000001.png"],
         Layout::Cityscapes => [
             "leftImg8bit/train/beacons/beacons_000000_000019_leftImg8bit.png",
             "gtFine/train/beacons/beacons_000000_000019_gtFine_labelIds.png",
@@ -78,14 +76,16 @@ fn every_layout_reads_back_as_it_was_written() {
     for layout in Layout::ALL {
         let root = written(layout);
         for split in Split::ALL {
-            // Only CamVid has test labels: elsewhere the validation split takes their place.
-            let source = match (layout, split) {
-                (Layout::CamVid, _) | (_, Split::Train | Split::Val) => split,
-                (_, Split::Test) => Split::Val,
+            // Where there are no test labels the validation split takes their place.
+            let has_test =
+                matches!(layout, Layout::CamVid | Layout::CamVidOriginal | Layout::Folder);
+            let source = match split {
+                Split::Test if !has_test => Split::Val,
+                _ => split,
             };
             let made = Beacons::new(&tiny(), source).unwrap();
             let set = open(layout, root.path(), split).unwrap();
-            assert_eq!((set.len(), set.name()), (made.len(), config(layout).name()));
+            assert_eq!((set.len(), set.name()), (made.len(), layout.config().name()));
             for index in 0..set.len() {
                 let (read, made) = (set.sample(index).unwrap(), made.sample(index).unwrap());
                 assert_eq!(read.labels, made.labels, "{layout:?} {split} {}", read.id);
@@ -93,7 +93,8 @@ fn every_layout_reads_back_as_it_was_written() {
                 let off = read.image.as_raw().iter().zip(made.image.as_raw());
                 let off: u64 = off.map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
                 // JPEG is lossy: a few grey levels on average, on these noisy pictures.
-                let lossy = matches!(layout, Layout::Ade20k | Layout::PascalContext);
+                let ending = Path::new(first_files(layout)[0]).extension().unwrap();
+                let lossy = ending == "jpg";
                 let most = if lossy { 8 * read.image.as_raw().len() as u64 } else { 0 };
                 assert!(off <= most, "{layout:?} {}: {off}", read.id);
             }
@@ -115,7 +116,8 @@ fn fingerprints_see_a_changed_label() {
 #[test]
 fn background_counts_when_there_are_60_classes() {
     let root = written(Layout::PascalContext);
-    let config = DatasetConfig::PascalContext(PascalContextConfig { classes: 60 });
+    let config =
+        DatasetConfig::PascalContext(PascalContextConfig { classes: 60, ..Default::default() });
     let all = config.open(Some(root.path()), Split::Train).unwrap();
     let without = open(Layout::PascalContext, root.path(), Split::Train).unwrap();
     assert_eq!((all.classes().len(), without.classes().len()), (60, 59));
@@ -124,7 +126,8 @@ fn background_counts_when_there_are_60_classes() {
     for (&with, &label) in all.labels.data.iter().zip(&without.labels.data) {
         assert_eq!(with, if label == IGNORE { 0 } else { label + 1 });
     }
-    let config = DatasetConfig::PascalContext(PascalContextConfig { classes: 33 });
+    let config =
+        DatasetConfig::PascalContext(PascalContextConfig { classes: 33, ..Default::default() });
     let message = config.open(Some(root.path()), Split::Val).map(|s| s.len()).unwrap_err();
     assert!(message.to_string().contains("classes = 33"), "{message}");
 }
@@ -152,10 +155,14 @@ fn missing_files_are_found_when_the_set_is_opened() {
     }
 }
 
+/// Layouts whose labels are PNGs of indices.
+const INDEX_PNGS: [Layout; 4] =
+    [Layout::CamVid, Layout::Ade20k, Layout::PascalContext, Layout::Cityscapes];
+
 #[test]
 fn broken_labels_are_errors_that_name_the_file() {
     use png::{BitDepth, ColorType};
-    for layout in Layout::ALL {
+    for layout in INDEX_PNGS {
         let root = written(layout);
         let [_, labels] = first_files(layout);
         let file = root.path().join(labels);
@@ -191,9 +198,9 @@ fn broken_labels_are_errors_that_name_the_file() {
             fs::write(&file, png(48, 48, color, BitDepth::Four, &[0x88; 48 * 24])).unwrap();
             let read = set.sample(0).unwrap().labels;
             let expected = match layout {
-                Layout::CamVid => 8,
                 Layout::Ade20k | Layout::PascalContext => 7,
                 Layout::Cityscapes => 1,
+                _ => 8,
             };
             assert_eq!((read.width, read.height), (labels.width, labels.height));
             assert!(read.data.iter().all(|&class| class == expected), "{layout:?}");
@@ -222,12 +229,12 @@ fn photographs_that_do_not_decode_are_errors() {
 fn another_datasets_folder_is_named() {
     let roots: Vec<(Layout, TempDir)> =
         Layout::ALL.into_iter().map(|layout| (layout, written(layout))).collect();
-    let titles = ["CamVid", "ADE20K", "PASCAL-Context", "Cityscapes"];
     for wanted in Layout::ALL {
-        for ((held, root), title) in roots.iter().zip(titles) {
+        for (held, root) in &roots {
             if *held != wanted {
                 let message = refusal(wanted, root.path());
-                assert!(message.contains(&format!("this looks like {title}")), "{message}");
+                let looks = format!("this looks like {}", held.title());
+                assert!(message.contains(&looks), "{message}");
             }
         }
     }
@@ -238,7 +245,7 @@ fn folders_of_other_releases_are_recognised() {
     for (layout, entry, found) in [
         (Layout::Ade20k, "images/training/a/abbey", "the full ADE20K"),
         (Layout::Ade20k, "ADE20K_2021_17_01", "the full ADE20K"),
-        (Layout::CamVid, "701_StillsRaw_full", "the original CamVid"),
+        (Layout::CamVid, "701_StillsRaw_full", "a part of the original CamVid"),
         (Layout::PascalContext, "trainval_merged.json", "official PASCAL-Context"),
         (Layout::PascalContext, "VOCdevkit/VOC2010/JPEGImages", "without the Context"),
         (Layout::Cityscapes, "leftImg8bit/train/aachen", "a part of Cityscapes"),
@@ -258,11 +265,22 @@ fn roots_that_hold_nothing_say_what_was_expected() {
         let message = refusal(layout, &empty.path().join("absent"));
         assert!(message.contains("expected") && message.contains("no such folder"), "{message}");
         assert!(refusal(layout, empty.path()).contains("an empty folder"));
-        let message = config(layout).open(None, Split::Val).map(|s| s.len()).unwrap_err();
+        let message = layout.config().open(None, Split::Val).map(|s| s.len()).unwrap_err();
         assert!(matches!(message, Error::NoDataRoot { .. }), "{message}");
     }
     fs::write(&file, "").unwrap();
     assert!(refusal(Layout::CamVid, &file).contains("a file, not a folder"));
+}
+
+#[test]
+fn another_form_is_named_with_the_option_that_reads_it() {
+    for (wanted, held, option) in [
+        (Layout::CamVid, Layout::CamVidOriginal, "dataset.form = \"original\""),
+        (Layout::PascalContext, Layout::PascalContextMat, "dataset.labels = \"mat\""),
+    ] {
+        let message = refusal(wanted, written(held).path());
+        assert!(message.contains(option), "{message}");
+    }
 }
 
 #[test]

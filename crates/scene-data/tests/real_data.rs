@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use scene_data::{DatasetConfig, IGNORE, PascalContextConfig, SceneDataset, Split, read_png_u16};
+use scene_data::{
+    DatasetConfig, IGNORE, Layout, PascalContextConfig, SceneDataset, Split, read_png_u16,
+};
 
 /// A folder under `shared/data` beside the checkout, or `None` (and a word about it).
 fn shared(name: &str) -> Option<PathBuf> {
@@ -36,7 +38,7 @@ fn camvid_has_its_367_101_233_images() {
         (Split::Val, 101, "0016E5_07959"),
         (Split::Test, 233, "0001TP_008550"),
     ] {
-        let set = DatasetConfig::CamVid {}.open(Some(&root), split).unwrap();
+        let set = Layout::CamVid.config().open(Some(&root), split).unwrap();
         assert_eq!((set.len(), set.id(0), set.classes().len()), (len, first, 11));
         let sample = set.sample(0).unwrap();
         assert_eq!((sample.labels.width, sample.labels.height), (480, 360));

@@ -72,7 +72,7 @@ impl SceneDataset for Beacons {
 }
 
 /// A bright and a dark shade of each texture's colour.
-fn classes(textures: usize) -> Vec<Class> {
+pub(crate) fn classes(textures: usize) -> Vec<Class> {
     let pair = |texture: usize| {
         let bright = texture::bright(texture);
         [
