@@ -37,6 +37,13 @@ impl<'a> Experiments<'a> {
         Ok(exit_code(status))
     }
 
+    /// Runs it on this terminal and in the user's own folder, where relative paths are theirs.
+    pub(crate) fn run_here(&self, args: &[OsString]) -> anyhow::Result<ExitCode> {
+        let mut command = Command::new(&self.program);
+        let status = command.args(args).status().with_context(|| self.failed_to_start())?;
+        Ok(exit_code(status))
+    }
+
     /// Runs it and returns what it prints.
     pub(crate) fn output(&self, args: &[OsString]) -> anyhow::Result<String> {
         let output = self

@@ -6,6 +6,7 @@
 
 mod bench;
 mod ci;
+mod data;
 mod experiments;
 mod project;
 mod reproduce;
@@ -26,6 +27,7 @@ use crate::project::Project;
     after_help = "Examples:
   cargo xtask reproduce                      train and compare all arms on the synthetic set
   cargo xtask reproduce camvid --data-root PATH/TO/camvid --weights PATH/TO/weights
+  cargo xtask data list                      which datasets there are and how to get them
   cargo xtask ci                             everything a change must pass"
 )]
 struct Cli {
@@ -36,6 +38,7 @@ struct Cli {
 #[derive(clap::Subcommand)]
 enum Command {
     Reproduce(reproduce::Args),
+    Data(data::Args),
     Tables(tables::Args),
     Bench(bench::Args),
     /// Check the house rules: who depends on whom, file heads and lengths, manifests.
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
 fn run(project: &Project, command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Reproduce(args) => return reproduce::run(project, args),
+        Command::Data(args) => return data::run(project, args),
         Command::Tables(args) => tables::run(project, args)?,
         Command::Bench(args) => bench::run(project, args)?,
         Command::Tidy => tidy::run(project)?,

@@ -12,10 +12,10 @@ use std::path::Path;
 
 use anyhow::Context;
 use experiments::config::CellConfig;
-use experiments::data::{Examples, View};
+use experiments::data::Examples;
 use experiments::parser::Parser;
 use experiments::progress::Progress;
-use experiments::{data::Inputs, pictures, train};
+use experiments::{pictures, train};
 use run_record::Sweep;
 use scene_data::{Split, UNDEFINED_DISTANCE_PX};
 use seg_metrics::Protocol;
@@ -34,7 +34,8 @@ fn main() -> anyhow::Result<()> {
 
     let open = |split| -> anyhow::Result<(Examples, usize)> {
         let dataset = config.dataset.open(None, split)?;
-        Ok((Examples::load(&*dataset)?, dataset.classes().len()))
+        let classes = dataset.classes().len();
+        Ok((Examples::new(dataset)?, classes))
     };
     let ((train, classes), (val, _), (test, _)) =
         (open(Split::Train)?, open(Split::Val)?, open(Split::Test)?);
@@ -52,7 +53,7 @@ fn main() -> anyhow::Result<()> {
     )?;
     progress.finish();
 
-    let sample = &test.samples()[0];
+    let sample = test.sample(0)?;
     let distances = sample.beacon_distance_px.as_ref().context("the set knows no distances")?;
     let far = (0..distances.len()).filter(|&at| distances[at] != UNDEFINED_DISTANCE_PX);
     let at = far.max_by_key(|&at| distances[at]).context("the image has no ambiguous place")?;
@@ -60,7 +61,7 @@ fn main() -> anyhow::Result<()> {
     let (x, y) = (at % width, at / width);
     let stride = config.model.context_stride;
     let unit = (y / stride, x / stride);
-    let inputs = Inputs::Pixels(test.pixels(&[(0, View::Plain)])?);
+    let inputs = test.inputs(0)?;
     let weights = parser.attention_at(&inputs, unit)?.context("the arm has no context module")?;
     let (_, _, h, w) = weights.dims4()?;
     let joined = weights.sum(1)?.flatten_all()?.to_vec1::<f32>()?;

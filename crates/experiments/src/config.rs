@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, ensure};
 use backbone::BackboneConfig;
 use dense_rnn::DenseRnnConfig;
-use scene_data::DatasetConfig;
+use scene_data::{AugmentConfig, DatasetConfig};
 
 /// Everything that decides a cell's numbers besides its seed.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -92,6 +92,9 @@ pub struct TrainingConfig {
     pub clip_norm: f64,
     /// Whether images are mirrored at random.
     pub flip: Flip,
+    /// How training images are varied besides; off by default. A frozen backbone's features are
+    /// computed once, so it must be off there.
+    pub augment: AugmentConfig,
     /// Epochs between two evaluations on val; the best of them is what test scores. Default: 1.
     pub epochs_per_validation: usize,
 }
@@ -108,6 +111,7 @@ impl Default for TrainingConfig {
             weight_decay: 1e-4,
             clip_norm: 1.0,
             flip: Flip::Random,
+            augment: AugmentConfig::default(),
             epochs_per_validation: 1,
         }
     }
@@ -172,6 +176,12 @@ impl CellConfig {
             "model.skip_stride = {}: expected less than model.context_stride = {}, or 0",
             model.skip_stride,
             model.context_stride
+        );
+        t.augment.check().context("training.augment")?;
+        ensure!(
+            t.augment.is_off() || model.backbone_mode == BackboneMode::Trained,
+            "training.augment with model.backbone_mode = \"frozen\": a frozen backbone's features \
+             are computed once; take augment away, or train the backbone"
         );
         Ok(())
     }

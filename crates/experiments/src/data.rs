@@ -1,11 +1,17 @@
-//! One split in memory, and the batches that are drawn from it.
+//! One split, and the batches that are drawn from it.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use candle_core::{Device, Tensor};
 use rand::Rng;
 use rand::seq::SliceRandom;
-use rayon::prelude::*;
-use scene_data::{IMAGENET_MEAN, IMAGENET_STD, Sample, SceneDataset, normalised_planes};
+use scene_data::loader::{Ahead, Ordered, examples};
+use scene_data::{AugmentConfig, Example, Sample, SampleStore, SceneDataset};
+use scene_data::{IMAGENET_MEAN, IMAGENET_STD, normalised_planes};
+
+pub use scene_data::View;
 
 use crate::config::Flip;
 use crate::interrupt;
@@ -13,14 +19,14 @@ use crate::parameters::generator;
 use crate::parser::Parser;
 use crate::progress::Progress;
 
-/// How an image is shown to the network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum View {
-    /// As it is.
-    Plain,
-    /// Left and right exchanged.
-    Mirrored,
-}
+/// Decoded samples of a split are kept in up to this much memory.
+const CACHE_BYTES: u64 = 1 << 30;
+
+/// Threads that decode and vary samples while a step runs.
+const LOADER_THREADS: NonZeroUsize = NonZeroUsize::MIN;
+
+/// Batches made ahead.
+const BATCHES_AHEAD: usize = 2;
 
 /// What the network starts from.
 pub enum Inputs {
@@ -38,29 +44,37 @@ pub struct Batch {
     pub labels: Tensor,
 }
 
-/// All samples of one split, decoded; with a frozen backbone also their features.
+/// The samples of one split, and with a frozen backbone their features.
 pub struct Examples {
-    samples: Vec<Sample>,
+    store: Arc<SampleStore>,
     /// Per sample: the features of the plain view and, if asked for, of the mirrored one.
     features: Vec<Vec<Vec<Tensor>>>,
 }
 
+/// How one epoch is drawn from a split.
+pub struct Epoch<'a> {
+    /// How images are varied.
+    pub augment: &'a AugmentConfig,
+    /// The run's seed.
+    pub seed: u64,
+    /// From 0.
+    pub epoch: usize,
+    /// Samples in the order in which they are shown.
+    pub order: Vec<(usize, View)>,
+    /// Samples a step.
+    pub batch_size: usize,
+}
+
 impl Examples {
-    /// Decodes every sample of `dataset`.
+    /// Takes a split; samples are decoded when they are needed and kept as far as memory goes.
     ///
     /// # Errors
     ///
-    /// The first bad sample, or an interrupt.
-    pub fn load(dataset: &dyn SceneDataset) -> anyhow::Result<Self> {
-        let samples = (0..dataset.len())
-            .into_par_iter()
-            .map(|index| {
-                interrupt::check()?;
-                Ok(dataset.sample(index)?)
-            })
-            .collect::<anyhow::Result<Vec<_>>>()?;
-        ensure!(!samples.is_empty(), "{}: the split holds no images", dataset.name());
-        Ok(Self { samples, features: Vec::new() })
+    /// A split without images.
+    pub fn new(dataset: Box<dyn SceneDataset>) -> anyhow::Result<Self> {
+        ensure!(!dataset.is_empty(), "{}: the split holds no images", dataset.name());
+        let store = Arc::new(SampleStore::new(dataset, CACHE_BYTES));
+        Ok(Self { store, features: Vec::new() })
     }
 
     /// Computes the frozen backbone's features once for each view.
@@ -75,10 +89,11 @@ impl Examples {
         progress: &Progress,
     ) -> anyhow::Result<()> {
         self.features.clear();
-        for index in 0..self.samples.len() {
+        for index in 0..self.len() {
+            let sample = self.sample(index)?;
             let maps = views.iter().map(|&view| {
                 interrupt::check()?;
-                let pixels = self.pixels(&[(index, view)])?;
+                let pixels = pixels(&sample, view)?;
                 parser.features(&pixels).context("computing the frozen backbone's features")
             });
             let maps = maps.collect::<anyhow::Result<Vec<_>>>()?;
@@ -90,75 +105,45 @@ impl Examples {
 
     /// How many samples there are.
     pub fn len(&self) -> usize {
-        self.samples.len()
+        self.store.len()
     }
 
-    /// True if there are none; [`Self::load`] never makes such.
+    /// True if there are none; [`Self::new`] never makes such.
     pub fn is_empty(&self) -> bool {
-        self.samples.is_empty()
+        self.store.is_empty()
     }
 
-    /// The samples themselves.
-    pub fn samples(&self) -> &[Sample] {
-        &self.samples
-    }
-
-    /// The samples of `picks` as one batch.
+    /// One sample.
     ///
     /// # Errors
     ///
-    /// Images of different sizes in one batch.
-    pub fn batch(&self, picks: &[(usize, View)]) -> anyhow::Result<Batch> {
-        let first = &self.samples[picks[0].0];
-        let (w, h) = (first.labels.width, first.labels.height);
-        let mut labels = Vec::with_capacity(picks.len() * w * h);
-        for &(index, view) in picks {
-            let sample = &self.samples[index];
-            let size = (sample.labels.width, sample.labels.height);
-            ensure!(
-                size == (w, h),
-                "{} is {}×{}, {} is {w}×{h}: a batch needs images of one size; \
-                 use training.batch_size = 1",
-                sample.id,
-                size.0,
-                size.1,
-                first.id,
-            );
-            for row in sample.labels.data.chunks_exact(w) {
-                match view {
-                    View::Plain => labels.extend_from_slice(row),
-                    View::Mirrored => labels.extend(row.iter().rev()),
-                }
-            }
-        }
-        let labels = Tensor::from_vec(labels, (picks.len(), h, w), &Device::Cpu)?;
-        let inputs = if self.features.is_empty() {
-            Inputs::Pixels(self.pixels(picks)?)
+    /// One that cannot be read.
+    pub fn sample(&self, index: usize) -> anyhow::Result<Arc<Sample>> {
+        Ok(self.store.get(index)?)
+    }
+
+    /// What the network starts from for one image as it is, batch of one.
+    ///
+    /// # Errors
+    ///
+    /// A sample that cannot be read.
+    pub fn inputs(&self, index: usize) -> anyhow::Result<Inputs> {
+        if self.features.is_empty() {
+            Ok(Inputs::Pixels(pixels(&*self.sample(index)?, View::Plain)?))
         } else {
-            Inputs::Features(self.cached(picks)?)
-        };
-        Ok(Batch { inputs, labels })
+            Ok(Inputs::Features(self.cached(&[(index, View::Plain)])?))
+        }
     }
 
-    /// Normalised pixels of `picks`, `[n, 3, h, w]`, whether or not features are cached.
-    ///
-    /// # Errors
-    ///
-    /// Images of different sizes.
-    pub fn pixels(&self, picks: &[(usize, View)]) -> anyhow::Result<Tensor> {
-        let planes: Vec<Tensor> = picks
-            .par_iter()
-            .map(|&(index, view)| {
-                let image = &self.samples[index].image;
-                let (w, h) = (image.width() as usize, image.height() as usize);
-                let mut planes = normalised_planes(image, IMAGENET_MEAN, IMAGENET_STD);
-                if view == View::Mirrored {
-                    planes.chunks_exact_mut(w).for_each(<[f32]>::reverse);
-                }
-                Tensor::from_vec(planes, (1, 3, h, w), &Device::Cpu)
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Tensor::cat(&planes, 0)?)
+    /// The batches of an epoch; the last may be smaller.
+    pub fn batches(&self, epoch: Epoch<'_>) -> Batches<'_> {
+        let Epoch { augment, seed, epoch, order, batch_size } = epoch;
+        let stream = self.features.is_empty().then(|| {
+            let samples = NonZeroUsize::MIN.saturating_add(BATCHES_AHEAD * batch_size);
+            let ahead = Ahead { threads: LOADER_THREADS, samples };
+            examples(&self.store, augment, seed, epoch as u64, order.clone(), ahead)
+        });
+        Batches { examples: self, stream, order, next: 0, batch_size }
     }
 
     fn cached(&self, picks: &[(usize, View)]) -> anyhow::Result<Vec<Tensor>> {
@@ -171,6 +156,106 @@ impl Examples {
         let stage = |s: usize| Tensor::cat(&maps.iter().map(|m| &m[s]).collect::<Vec<_>>(), 0);
         Ok((0..maps[0].len()).map(stage).collect::<Result<_, _>>()?)
     }
+}
+
+/// The batches of one epoch.
+pub struct Batches<'a> {
+    examples: &'a Examples,
+    /// Images made ahead; none where features are kept.
+    stream: Option<Ordered<Result<Example, scene_data::Error>>>,
+    order: Vec<(usize, View)>,
+    next: usize,
+    batch_size: usize,
+}
+
+impl Iterator for Batches<'_> {
+    type Item = anyhow::Result<Batch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let end = (self.next + self.batch_size).min(self.order.len());
+        let picks = &self.order[self.next..end];
+        if picks.is_empty() {
+            return None;
+        }
+        self.next = end;
+        Some(match &mut self.stream {
+            Some(stream) => {
+                let part = stream.by_ref().take(picks.len()).collect::<Result<Vec<_>, _>>();
+                part.map_err(Into::into).and_then(|part| of_pixels(self.examples, picks, part))
+            }
+            None => of_features(self.examples, picks),
+        })
+    }
+}
+
+fn of_pixels(
+    examples: &Examples,
+    picks: &[(usize, View)],
+    part: Vec<Example>,
+) -> anyhow::Result<Batch> {
+    let (w, h) = (part[0].width, part[0].height);
+    let (mut planes, mut labels) = (Vec::with_capacity(part.len()), Vec::new());
+    for (example, (index, _)) in part.into_iter().zip(picks) {
+        same_size(examples, picks[0].0, (w, h), *index, (example.width, example.height))?;
+        planes.push(Tensor::from_vec(example.planes, (1, 3, h, w), &Device::Cpu)?);
+        labels.extend(example.labels);
+    }
+    let labels = Tensor::from_vec(labels, (picks.len(), h, w), &Device::Cpu)?;
+    Ok(Batch { inputs: Inputs::Pixels(Tensor::cat(&planes, 0)?), labels })
+}
+
+fn of_features(examples: &Examples, picks: &[(usize, View)]) -> anyhow::Result<Batch> {
+    let mut labels = Vec::new();
+    let mut size = None;
+    for &(index, view) in picks {
+        let sample = examples.sample(index)?;
+        let own = (sample.labels.width, sample.labels.height);
+        let first = *size.get_or_insert(own);
+        same_size(examples, picks[0].0, first, index, own)?;
+        for row in sample.labels.data.chunks_exact(own.0) {
+            match view {
+                View::Plain => labels.extend_from_slice(row),
+                View::Mirrored => labels.extend(row.iter().rev()),
+            }
+        }
+    }
+    let (w, h) = size.context("a batch of nothing")?;
+    let labels = Tensor::from_vec(labels, (picks.len(), h, w), &Device::Cpu)?;
+    Ok(Batch { inputs: Inputs::Features(examples.cached(picks)?), labels })
+}
+
+fn same_size(
+    examples: &Examples,
+    first: usize,
+    (w, h): (usize, usize),
+    other: usize,
+    size: (usize, usize),
+) -> anyhow::Result<()> {
+    let id = |index| examples.store.dataset().id(index);
+    ensure!(
+        size == (w, h),
+        "{} is {}×{}, {} is {w}×{h}: a batch needs images of one size; \
+         use training.batch_size = 1, or crops of one size (training.augment.crop_px)",
+        id(other),
+        size.0,
+        size.1,
+        id(first),
+    );
+    Ok(())
+}
+
+/// Normalised pixels of one image, `[1, 3, h, w]`.
+///
+/// # Errors
+///
+/// None that a sample can cause.
+pub fn pixels(sample: &Sample, view: View) -> anyhow::Result<Tensor> {
+    let (w, h) = (sample.image.width() as usize, sample.image.height() as usize);
+    let mut planes = normalised_planes(&sample.image, IMAGENET_MEAN, IMAGENET_STD);
+    if view == View::Mirrored {
+        planes.chunks_exact_mut(w.max(1)).for_each(<[f32]>::reverse);
+    }
+    Ok(Tensor::from_vec(planes, (1, 3, h, w), &Device::Cpu)?)
 }
 
 /// The order and views in which an epoch shows `count` samples: a draw of `(seed, epoch)` alone.

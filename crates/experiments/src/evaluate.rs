@@ -7,7 +7,7 @@ use run_record::{DistanceBin, ImageCounts, Metrics};
 use scene_data::{IGNORE, Sample};
 use seg_metrics::{ConfusionMatrix, Protocol};
 
-use crate::data::{Examples, Inputs, View};
+use crate::data::{Examples, Inputs, View, pixels};
 use crate::interrupt;
 use crate::parser::{Parser, Phase};
 
@@ -61,15 +61,16 @@ pub fn evaluate(
     let classes = parser.classes();
     let mut total = ConfusionMatrix::new(classes);
     let (mut images, mut distance) = (Vec::new(), Vec::new());
-    for (index, sample) in examples.samples().iter().enumerate() {
+    for index in 0..examples.len() {
         interrupt::check()?;
+        let sample = examples.sample(index)?;
         let prediction = predict(parser, examples, index)?;
         let mut matrix = ConfusionMatrix::new(classes);
         matrix.add(&sample.labels.data, &prediction).with_context(|| sample.id.clone())?;
         total.merge(&matrix)?;
         let counts = matrix.to_sparse().into_iter().flat_map(|(at, n)| [u64::from(at), n]);
         images.push(ImageCounts { id: sample.id.clone(), counts: counts.collect() });
-        count_by_distance(sample, &prediction, &mut distance);
+        count_by_distance(&sample, &prediction, &mut distance);
     }
     Ok(Scores { protocol, total, images, distance })
 }
@@ -80,10 +81,9 @@ pub fn evaluate(
 ///
 /// An image the parser cannot take.
 pub fn predict(parser: &Parser, examples: &Examples, index: usize) -> anyhow::Result<Vec<u8>> {
-    let batch = examples.batch(&[(index, View::Plain)])?;
-    let logits = parser.logits(&batch.inputs, Phase::Eval)?;
-    let (_, h, w) = batch.labels.dims3()?;
-    Ok(grid_ops::argmax_upsampled(&logits, h, w)?)
+    let logits = parser.logits(&examples.inputs(index)?, Phase::Eval)?;
+    let sample = examples.sample(index)?;
+    Ok(grid_ops::argmax_upsampled(&logits, sample.labels.height, sample.labels.width)?)
 }
 
 /// Median seconds from pixels to classes over a few images, backbone included, one at a time.
@@ -94,7 +94,7 @@ pub fn predict(parser: &Parser, examples: &Examples, index: usize) -> anyhow::Re
 pub fn seconds_per_image(parser: &Parser, examples: &Examples) -> anyhow::Result<f64> {
     let mut times = Vec::new();
     for index in 0..examples.len().min(7) {
-        let pixels = examples.pixels(&[(index, View::Plain)])?;
+        let pixels = pixels(&*examples.sample(index)?, View::Plain)?;
         let (_, _, h, w) = pixels.dims4()?;
         let start = Instant::now();
         let logits = parser.logits(&Inputs::Pixels(pixels), Phase::Eval)?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use experiments::{interrupt, reproduce, table};
+use experiments::{datasets, interrupt, reproduce, table};
 use run_record::{Record, Sweep};
 
 #[global_allocator]
@@ -40,6 +40,8 @@ enum Command {
         #[arg(long, default_value = "")]
         command: String,
     },
+    /// List, check, prepare, count, make and show datasets.
+    Data(datasets::Args),
     /// Print the Markdown tables of a folder of records.
     Table {
         /// The folder that holds the records.
@@ -78,6 +80,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             };
             reproduce::reproduce(&request, &mut std::io::stdout())
         }
+        Command::Data(args) => datasets::run(&args, &mut std::io::stdout()),
         Command::Table { records, sweep } => {
             let (sweep, records) = (Sweep::load(&sweep)?, Record::read_dir(&records)?);
             println!("{}\n{}", table::markdown(&sweep, &records), table::caption(&sweep, &records));

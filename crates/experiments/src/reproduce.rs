@@ -12,6 +12,7 @@ use seg_metrics::Protocol;
 
 use crate::config::{BackboneMode, CellConfig, Flip};
 use crate::data::{Examples, View};
+use crate::datasets::with_flag;
 use crate::evaluate::{evaluate, predict, seconds_per_image};
 use crate::interrupt::{self, Interrupted};
 use crate::parameters::Parameters;
@@ -196,14 +197,6 @@ struct Loaded {
     protocol: Protocol,
 }
 
-/// Says how a data root is given where none was.
-fn with_flag(error: scene_data::Error) -> anyhow::Error {
-    match error {
-        scene_data::Error::NoDataRoot { .. } => anyhow::anyhow!("{error}: pass --data-root PATH"),
-        other => other.into(),
-    }
-}
-
 impl Loaded {
     /// What two cells must have in common to share images and features.
     fn key(config: &CellConfig) -> String {
@@ -236,7 +229,7 @@ impl Loaded {
             facts.fingerprints.insert(split.to_string(), fingerprint);
             facts.images.insert(split.to_string(), dataset.len() as u64);
             classes = dataset.classes().to_vec();
-            examples.push(Examples::load(&*dataset)?);
+            examples.push(Examples::new(dataset)?);
         }
         facts.classes = classes.iter().map(|class| class.name.to_string()).collect();
         let [train, val, test] = <[Examples; 3]>::try_from(examples)
@@ -306,8 +299,9 @@ fn run_cell(
     let start = std::time::Instant::now();
     let scores = evaluate(&parser, &data.test, data.protocol)?;
     let evaluation_s = start.elapsed().as_secs_f64();
-    for (nth, sample) in data.test.samples().iter().take(pictures::SHOWN).enumerate() {
-        pictures::write_sample(&request.out_dir, nth, sample, &data.classes)?;
+    for nth in 0..data.test.len().min(pictures::SHOWN) {
+        let sample = data.test.sample(nth)?;
+        pictures::write_sample(&request.out_dir, nth, &sample, &data.classes)?;
         if cell.seed == 0 {
             let size = (sample.labels.width, sample.labels.height);
             let prediction = predict(&parser, &data.test, nth)?;

@@ -10,7 +10,7 @@ use seg_metrics::Protocol;
 
 use crate::clock::{Clock, Part};
 use crate::config::TrainingConfig;
-use crate::data::{Examples, epoch_order};
+use crate::data::{Epoch, Examples, epoch_order};
 use crate::evaluate::evaluate;
 use crate::interrupt;
 use crate::optimizer::AdamW;
@@ -60,9 +60,12 @@ pub fn train(
     for epoch in 0..config.epochs {
         let (mut loss_sum, mut batches, mut rate) = (0.0, 0, 0.0);
         let order = epoch_order(seed, epoch, train.len(), config.flip);
-        for picks in order.chunks(config.batch_size) {
+        let (augment, batch_size) = (&config.augment, config.batch_size);
+        let mut shown = train.batches(Epoch { augment, seed, epoch, order, batch_size });
+        loop {
             interrupt::check()?;
-            let batch = train.batch(picks)?;
+            let Some(batch) = shown.next() else { break };
+            let batch = batch?;
             clock.ran(Part::Data);
             let logits = parser.logits(&batch.inputs, Phase::Train)?;
             clock.ran(Part::Forward);

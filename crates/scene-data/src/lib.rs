@@ -45,11 +45,20 @@ mod transform;
 
 pub mod loader;
 mod store;
-pub mod synth;
 
+mod class_weights;
+mod convert;
+pub mod preview;
+mod statistics;
+pub mod synth;
+mod text;
+pub mod verify;
+
+pub use class_weights::ClassWeights;
 pub use config::{
     CamVidConfig, CamVidForm, ClassOrder, ContextLabels, DatasetConfig, PascalContextConfig,
 };
+pub use convert::{Converted, convert_pascal_context};
 pub use dataset::{SceneDataset, Split};
 pub use error::Error;
 use image_file::read_file;
@@ -57,6 +66,7 @@ pub use image_file::{MAX_FILE_BYTES, read_image};
 pub use label_png::{MAX_PIXELS, U16Map, read_label_png, read_png_u16};
 pub use layout::Layout;
 pub use sample::{Class, IGNORE, LabelMap, Sample, UNDEFINED_DISTANCE_PX};
+pub use statistics::Statistics;
 pub use store::SampleStore;
 pub use transform::{
     AugmentConfig, Example, IMAGENET_MEAN, IMAGENET_STD, JitterConfig, View, flip_horizontal,

@@ -269,13 +269,14 @@ fn mat_of_ids(ids: &[usize], LabelMap { width, height, .. }: &LabelMap) -> io::R
     Ok(file)
 }
 
+/// Bits of a label PNG.
 #[derive(Clone, Copy)]
-enum Depth {
+pub(crate) enum Depth {
     Eight,
     Sixteen,
 }
 
-fn write_png(file: &Path, labels: &LabelMap, depth: Depth) -> Result<(), Error> {
+pub(crate) fn write_png(file: &Path, labels: &LabelMap, depth: Depth) -> Result<(), Error> {
     let (bits, bytes) = match depth {
         Depth::Eight => (png::BitDepth::Eight, labels.data.clone()),
         Depth::Sixteen => {
@@ -309,7 +310,7 @@ fn write_image(file: &Path, image: &RgbImage) -> Result<(), Error> {
     write_file(file, &encoded)
 }
 
-fn write_file(file: &Path, bytes: &[u8]) -> Result<(), Error> {
+pub(crate) fn write_file(file: &Path, bytes: &[u8]) -> Result<(), Error> {
     file.parent().map_or(Ok(()), make_folder)?;
     std::fs::write(file, bytes).map_err(Error::io(file))
 }
