@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::evaluate::views;
 use anyhow::{Context, ensure};
 use backbone::BackboneConfig;
 use dense_rnn::DenseRnnConfig;
@@ -22,6 +23,41 @@ pub struct CellConfig {
     /// How it is fitted.
     #[serde(default)]
     pub training: TrainingConfig,
+    /// How it is scored on test; while it learns, val is always seen whole and as it is.
+    #[serde(default)]
+    pub evaluation: EvaluationConfig,
+}
+
+/// How images are seen when a network is scored.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvaluationConfig {
+    /// Columns and rows of windows that slide over the image, the last of each row and column
+    /// shifted inside, overlaps averaged. Default: 0, 0, the whole image at once.
+    pub window_px: [usize; 2],
+    /// Columns and rows from one window to the next.
+    pub window_stride_px: [usize; 2],
+    /// Factors on the image's size, over which probabilities are averaged. Default: 1.
+    pub scales: Vec<f64>,
+    /// Whether the mirrored image is seen as well. Default: off.
+    pub mirror: Mirror,
+}
+
+impl Default for EvaluationConfig {
+    fn default() -> Self {
+        let (window_px, window_stride_px) = ([0, 0], [0, 0]);
+        Self { window_px, window_stride_px, scales: vec![1.0], mirror: Mirror::Off }
+    }
+}
+
+/// Whether an image is seen mirrored as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mirror {
+    /// No.
+    Off,
+    /// Yes, and the two are averaged.
+    Averaged,
 }
 
 /// The network around the context module.
@@ -142,7 +178,8 @@ impl CellConfig {
     }
 
     fn check(&self) -> anyhow::Result<()> {
-        let Self { model, training: t, .. } = self;
+        let Self { model, training: t, evaluation, .. } = self;
+        views::check(evaluation)?;
         model.context.check()?;
         let positive = [
             ("training.epochs", t.epochs),

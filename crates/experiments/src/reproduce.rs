@@ -297,14 +297,14 @@ fn run_cell(
         &name,
     )?;
     let start = std::time::Instant::now();
-    let scores = evaluate(&parser, &data.test, data.protocol)?;
+    let scores = evaluate(&parser, &data.test, data.protocol, &config.evaluation)?;
     let evaluation_s = start.elapsed().as_secs_f64();
     for nth in 0..data.test.len().min(pictures::SHOWN) {
         let sample = data.test.sample(nth)?;
         pictures::write_sample(&request.out_dir, nth, &sample, &data.classes)?;
         if cell.seed == 0 {
             let size = (sample.labels.width, sample.labels.height);
-            let prediction = predict(&parser, &data.test, nth)?;
+            let prediction = predict(&parser, &data.test, nth, &config.evaluation)?;
             let (out, classes) = (&request.out_dir, &data.classes);
             pictures::write_prediction(out, nth, &cell.arm, &prediction, size, classes)?;
         }

@@ -9,7 +9,7 @@ use run_record::EpochPoint;
 use seg_metrics::Protocol;
 
 use crate::clock::{Clock, Part};
-use crate::config::TrainingConfig;
+use crate::config::{EvaluationConfig, TrainingConfig};
 use crate::data::{Epoch, Examples, epoch_order};
 use crate::evaluate::evaluate;
 use crate::interrupt;
@@ -55,6 +55,7 @@ pub fn train(
     let mut clock = Clock::start();
     let mut optimizer = AdamW::new(parameters.trainable(), config);
     let total = steps(config, train.len());
+    let plain = EvaluationConfig::default();
     let (mut step, mut curve) = (0, Vec::new());
     let mut best: Option<(f64, usize, Snapshot)> = None;
     for epoch in 0..config.epochs {
@@ -88,7 +89,7 @@ pub fn train(
         let last = epoch + 1 == config.epochs;
         let validate = last || (epoch + 1) % config.epochs_per_validation == 0;
         let val_miou_percent = if validate {
-            let miou = evaluate(parser, val, protocol)?.miou_percent();
+            let miou = evaluate(parser, val, protocol, &plain)?.miou_percent();
             if best.as_ref().is_none_or(|(before, ..)| miou > *before) {
                 best = Some((miou, epoch + 1, Snapshot::take(parser, parameters)?));
             }

@@ -1,7 +1,11 @@
 //! Whole sweeps: the same numbers again, whatever the threads, and nothing lost to Ctrl-C.
 
+use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
+
+use scene_data::beacons::BeaconsConfig;
+use scene_data::{Layout, synth};
 
 use crate::tiny::{cells, folder, records, reproduce};
 
@@ -96,4 +100,60 @@ fn ctrl_c_keeps_finished_cells_whole() {
     assert_eq!(records(dir.path(), "out").len(), 2);
     let files = std::fs::read_dir(cells(dir.path(), "out")).unwrap().count();
     assert_eq!(files, 2, "no half-written file");
+}
+
+/// A data root with a tiny set in one of the genuine layouts, and how a sweep asks for it.
+fn on_disk(dir: &Path, layout: Layout, kind: &str) -> Vec<String> {
+    let few = BeaconsConfig {
+        size_px: 48,
+        textures: 2,
+        beacon_px: 7,
+        train_images: 3,
+        val_images: 2,
+        test_images: 2,
+        ..BeaconsConfig::default()
+    };
+    synth::write(layout, &few, &dir.join(kind)).unwrap();
+    let set = ["--set".to_owned(), format!("dataset={{kind=\"{kind}\"}}")];
+    [&set[..], &["--data-root".to_owned(), kind.to_owned()]].concat()
+}
+
+#[test]
+fn every_dataset_can_be_trained_on_with_its_images_varied() {
+    let dir = folder(1);
+    for (layout, kind) in [
+        (Layout::CamVid, "camvid"),
+        (Layout::Ade20k, "ade20k"),
+        (Layout::PascalContext, "pascal-context"),
+        (Layout::Cityscapes, "cityscapes"),
+    ] {
+        let mut args = on_disk(dir.path(), layout, kind);
+        for change in [
+            "training.augment.scale=[0.5,1.5]",
+            "training.augment.crop_px=[40,32]",
+            "training.augment.jitter={brightness=0.1,hue_degrees=5}",
+        ] {
+            args.extend(["--set".to_owned(), change.to_owned()]);
+        }
+        args.extend(["--arms", "fcn", "--seeds", "0"].map(str::to_owned));
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let output = reproduce(dir.path(), kind, &args).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let records = records(dir.path(), kind);
+        assert_eq!(records.len(), 1);
+        assert_eq!((&*records[0].dataset.name, records[0].images.len()), (kind, 2));
+    }
+}
+
+#[test]
+fn a_bad_sample_stops_the_run_before_any_record() {
+    let dir = folder(1);
+    let args = on_disk(dir.path(), Layout::CamVid, "camvid");
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    std::fs::write(dir.path().join("camvid/trainannot/beacons_000002.png"), "no PNG").unwrap();
+    let output = reproduce(dir.path(), "out", &args).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("trainannot/beacons_000002.png: not a readable PNG"), "{message}");
+    assert_eq!(records(dir.path(), "out").len(), 0);
 }

@@ -1,5 +1,7 @@
 //! Scores a parser on a split: matrices, never predictions, are kept.
 
+pub(crate) mod views;
+
 use std::time::Instant;
 
 use anyhow::Context;
@@ -7,6 +9,7 @@ use run_record::{DistanceBin, ImageCounts, Metrics};
 use scene_data::{IGNORE, Sample};
 use seg_metrics::{ConfusionMatrix, Protocol};
 
+use crate::config::EvaluationConfig;
 use crate::data::{Examples, Inputs, View, pixels};
 use crate::interrupt;
 use crate::parser::{Parser, Phase};
@@ -48,7 +51,8 @@ impl Scores {
     }
 }
 
-/// Evaluates `parser` on every image, logits resized to the label's own size.
+/// Evaluates `parser` on every image, seen as `config` says, logits resized to the label's own
+/// size. Matrices are kept, never predictions.
 ///
 /// # Errors
 ///
@@ -57,6 +61,7 @@ pub fn evaluate(
     parser: &Parser,
     examples: &Examples,
     protocol: Protocol,
+    config: &EvaluationConfig,
 ) -> anyhow::Result<Scores> {
     let classes = parser.classes();
     let mut total = ConfusionMatrix::new(classes);
@@ -64,7 +69,7 @@ pub fn evaluate(
     for index in 0..examples.len() {
         interrupt::check()?;
         let sample = examples.sample(index)?;
-        let prediction = predict(parser, examples, index)?;
+        let prediction = predict(parser, examples, index, config)?;
         let mut matrix = ConfusionMatrix::new(classes);
         matrix.add(&sample.labels.data, &prediction).with_context(|| sample.id.clone())?;
         total.merge(&matrix)?;
@@ -80,9 +85,17 @@ pub fn evaluate(
 /// # Errors
 ///
 /// An image the parser cannot take.
-pub fn predict(parser: &Parser, examples: &Examples, index: usize) -> anyhow::Result<Vec<u8>> {
-    let logits = parser.logits(&examples.inputs(index)?, Phase::Eval)?;
+pub fn predict(
+    parser: &Parser,
+    examples: &Examples,
+    index: usize,
+    config: &EvaluationConfig,
+) -> anyhow::Result<Vec<u8>> {
     let sample = examples.sample(index)?;
+    if !views::is_plain(config) {
+        return views::predict_views(parser, &sample.image, config);
+    }
+    let logits = parser.logits(&examples.inputs(index)?, Phase::Eval)?;
     Ok(grid_ops::argmax_upsampled(&logits, sample.labels.height, sample.labels.width)?)
 }
 
