@@ -1,5 +1,6 @@
 //! Counting pixels by label and prediction.
 
+use crate::pairs::PairCounts;
 use crate::{Error, Result};
 
 /// The label of a pixel that is not evaluated.
@@ -17,8 +18,13 @@ pub struct ConfusionMatrix {
 }
 
 impl ConfusionMatrix {
-    /// An empty matrix; labels will be 0 to `classes - 1`, and 254 at most.
+    /// An empty matrix; labels will be 0 to `classes - 1`.
+    ///
+    /// # Panics
+    ///
+    /// For more than 255 classes: 255 is [`IGNORE`], so there is no byte for another.
     pub fn new(classes: usize) -> Self {
+        assert!(classes <= usize::from(IGNORE), "{classes} classes; a label byte has room for 255");
         Self { classes, counts: vec![0; classes * (classes + 1)] }
     }
 
@@ -37,27 +43,22 @@ impl ConfusionMatrix {
             return Err(Error::Length { truth, prediction });
         }
         let classes = self.classes;
-        let is_wrong = |value: u8| usize::from(value) >= classes && value != IGNORE;
-        // Without an early exit the compiler takes many pixels at a time.
-        if truth.iter().fold(false, |found, &value| found | is_wrong(value))
-            && let Some(position) = truth.iter().position(|&value| is_wrong(value))
-        {
-            return Err(Error::TruthValue { value: truth[position], position, classes });
-        }
-        // Regions are what segmentation makes: neighbours mostly fall into the same cell, and a
-        // count in memory that each pixel must read back would be the bottleneck.
-        let mut rest = truth.iter().zip(prediction);
-        let Some((&t, &p)) = rest.next() else { return Ok(()) };
-        let (mut at, mut run) = ((t, p), 1);
-        for (&t, &p) in rest {
-            if (t, p) == at {
-                run += 1;
-            } else {
-                self.count_run(at, run);
-                (at, run) = ((t, p), 1);
+        let pairs = PairCounts::new(truth, prediction);
+        // The first value above the classes, but not `IGNORE`, is looked for only if there is one.
+        if (classes..usize::from(IGNORE)).any(|value| pairs.has_truth(value as u8)) {
+            let wrong = |value: &u8| usize::from(*value) >= classes && *value != IGNORE;
+            if let Some(position) = truth.iter().position(wrong) {
+                return Err(Error::TruthValue { value: truth[position], position, classes });
             }
         }
-        self.count_run(at, run);
+        for (truth, row) in self.counts.chunks_exact_mut(classes + 1).enumerate() {
+            let counted = pairs.row(truth as u8);
+            let (inside, outside) = counted.split_at(classes);
+            for (count, more) in row.iter_mut().zip(inside) {
+                *count += more;
+            }
+            row[classes] += outside.iter().sum::<u64>();
+        }
         Ok(())
     }
 
@@ -113,7 +114,7 @@ impl ConfusionMatrix {
     /// The cells that are not zero, by index: `truth · (classes + 1) + prediction`, where the
     /// prediction `classes` is [`ConfusionMatrix::outside`].
     pub fn to_sparse(&self) -> Vec<(u32, u64)> {
-        // At most 255 · 256 cells can ever be counted, so an index fits.
+        // There are at most 255 · 256 cells, so an index fits.
         (0u32..).zip(&self.counts).filter(|(_, n)| **n > 0).map(|(at, n)| (at, *n)).collect()
     }
 
@@ -124,20 +125,25 @@ impl ConfusionMatrix {
     /// [`Error::Cell`] for an index outside the matrix.
     pub fn from_sparse(classes: usize, sparse: &[(u32, u64)]) -> Result<Self> {
         let mut matrix = Self::new(classes);
-        let cells = matrix.counts.len();
-        for &(index, n) in sparse {
-            let cell = usize::try_from(index).ok().and_then(|at| matrix.counts.get_mut(at));
-            *cell.ok_or(Error::Cell { index, classes, cells })? += n;
-        }
+        matrix.add_sparse(sparse)?;
         Ok(matrix)
     }
 
-    fn count_run(&mut self, (truth, prediction): (u8, u8), pixels: u64) {
-        if truth == IGNORE {
-            return;
+    /// Adds what [`ConfusionMatrix::to_sparse`] gave, of an image for instance.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Cell`] for an index outside the matrix; nothing is added then.
+    pub fn add_sparse(&mut self, sparse: &[(u32, u64)]) -> Result<()> {
+        let (classes, cells) = (self.classes, self.counts.len());
+        let place = |index: u32| usize::try_from(index).ok().filter(|at| *at < cells);
+        if let Some(&(index, _)) = sparse.iter().find(|(index, _)| place(*index).is_none()) {
+            return Err(Error::Cell { index, classes, cells });
         }
-        let column = usize::from(prediction).min(self.classes);
-        self.counts[usize::from(truth) * (self.classes + 1) + column] += pixels;
+        for &(index, n) in sparse {
+            self.counts[index as usize] += n;
+        }
+        Ok(())
     }
 
     fn row(&self, truth: usize) -> &[u64] {

@@ -22,6 +22,7 @@
 
 mod confusion;
 mod error;
+mod pairs;
 mod protocol;
 mod scores;
 pub mod stats;

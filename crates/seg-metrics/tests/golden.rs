@@ -105,3 +105,19 @@ fn protocols_are_known_by_their_names() {
     let error = "pascal-context".parse::<Protocol>().unwrap_err().to_string();
     assert!(error.starts_with("no protocol is called `pascal-context`; known are camvid, "));
 }
+
+#[test]
+fn a_cell_may_take_any_number_of_pixels() {
+    // Counters of 16 bits carry at 65,536; two regions, one of whole blocks and one of odd ends.
+    let (first, second) = (70_001, 200_003);
+    let mut truth = vec![0; first];
+    truth.extend(vec![1; second]);
+    let mut prediction = vec![1; first];
+    prediction.extend((0..second).map(|i| if i % 3 == 0 { 9 } else { 1 }));
+    let mut matrix = ConfusionMatrix::new(2);
+    matrix.add(&truth, &prediction).unwrap();
+    assert_eq!(matrix.to_sparse(), [(1, 70_001), (4, 133_335), (5, 66_668)]);
+    // 65,536 wrong labels leave a counter of 16 bits at 0, and are wrong all the same.
+    let error = matrix.add(&vec![7; 1 << 16], &vec![0; 1 << 16]).unwrap_err();
+    assert_eq!(error, Error::TruthValue { value: 7, position: 0, classes: 2 });
+}
