@@ -25,6 +25,38 @@ pub enum Error {
         /// Number of classes.
         classes: usize,
     },
+    /// Labels and instances are not of the same image.
+    #[error("{labels} labels but {instances} instance ids; expected one instance id a label")]
+    Instances {
+        /// Number of labels.
+        labels: usize,
+        /// Number of instance ids.
+        instances: usize,
+    },
+    /// A value is none of Cityscapes' labelIds.
+    #[error(
+        "{of} {value} at position {position} is no labelId; expected 0 to 33{}",
+        if *of == "label" { ", or 255 for a licence plate" } else { "; are these train ids?" }
+    )]
+    LabelId {
+        /// `label` or `prediction`.
+        of: &'static str,
+        /// The value.
+        value: u8,
+        /// Its index in the slice.
+        position: usize,
+    },
+    /// A value is none of Cityscapes' instanceIds.
+    #[error(
+        "instance id {value} at position {position}; expected a labelId, or 1000 times that of a \
+         label with instances plus the instance's number"
+    )]
+    InstanceId {
+        /// The value.
+        value: u16,
+        /// Its index in the slice.
+        position: usize,
+    },
     /// Two matrices are not of the same classes.
     #[error("a matrix of {right} classes cannot be added to one of {left}")]
     Classes {

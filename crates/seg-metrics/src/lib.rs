@@ -20,8 +20,10 @@
 //!
 //! Not here: tensors, and files of any kind.
 
+pub mod cityscapes;
 mod confusion;
 mod error;
+mod in_order;
 mod pairs;
 mod protocol;
 mod scores;
@@ -29,5 +31,6 @@ pub mod stats;
 
 pub use confusion::{ConfusionMatrix, IGNORE};
 pub use error::{Error, Result};
+pub use in_order::in_order;
 pub use protocol::Protocol;
 pub use scores::AbsentClass;

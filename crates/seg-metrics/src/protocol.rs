@@ -1,4 +1,4 @@
-//! Which of a matrix's means is the official headline.
+//! Which pixels a dataset counts, and which of a matrix's means is its official headline.
 
 use std::fmt;
 use std::str::FromStr;
@@ -51,6 +51,55 @@ impl Protocol {
             Self::PascalContext60 => "pascal-context-60",
             Self::Beacons => "beacons",
         }
+    }
+
+    /// Number of classes; `None` where a configuration decides.
+    pub fn classes(self) -> Option<usize> {
+        match self {
+            Self::Camvid => Some(11),
+            Self::Ade20k => Some(150),
+            Self::Cityscapes => Some(19),
+            Self::PascalContext59 => Some(59),
+            Self::PascalContext60 => Some(60),
+            Self::Beacons => None,
+        }
+    }
+
+    /// Which pixels are not counted, in words for a table's caption.
+    pub fn ignored(self) -> &'static str {
+        match self {
+            Self::Camvid => "pixels labelled void are ignored",
+            Self::Ade20k => "pixels labelled 0 (other) are ignored",
+            Self::Cityscapes => {
+                "pixels of the label ids 0-6, 9, 10, 14-16, 18, 29, 30 and -1 are ignored"
+            }
+            Self::PascalContext59 => "background pixels are ignored",
+            Self::PascalContext60 => "no pixel is ignored, background is a class",
+            Self::Beacons => "no pixel is ignored",
+        }
+    }
+
+    /// What is counted and how, as a sentence for a table's caption.
+    ///
+    /// ```
+    /// assert_eq!(
+    ///     seg_metrics::Protocol::PascalContext59.rule(),
+    ///     "pascal-context-59: 59 classes; background pixels are ignored; a class neither labelled \
+    ///      nor predicted counts as 0; a prediction outside the classes is a miss of the labelled \
+    ///      class and nobody's false alarm."
+    /// );
+    /// ```
+    pub fn rule(self) -> String {
+        let classes = match self.classes() {
+            Some(classes) => format!("{classes} classes"),
+            None => "as many classes as configured".to_owned(),
+        };
+        format!(
+            "{self}: {classes}; {}; a class neither labelled nor predicted {}; a prediction outside \
+             the classes is a miss of the labelled class and nobody's false alarm.",
+            self.ignored(),
+            self.absent_class().words(),
+        )
     }
 
     /// What a class that occurs nowhere counts.

@@ -11,6 +11,16 @@ pub enum AbsentClass {
     Zero,
 }
 
+impl AbsentClass {
+    /// What becomes of such a class, for a table's caption.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Skip => "is left out of means",
+            Self::Zero => "counts as 0",
+        }
+    }
+}
+
 impl ConfusionMatrix {
     /// Intersection over union of each class; `None` for one neither labelled nor predicted.
     pub fn class_iou(&self) -> Vec<Option<f64>> {
@@ -42,7 +52,28 @@ impl ConfusionMatrix {
     /// Mean over the labelled classes of the share of their pixels that is found; `None` if nothing
     /// is labelled.
     pub fn mean_class_accuracy(&self) -> Option<f64> {
-        mean((0..self.classes()).filter_map(|c| ratio(self.count(c, c), self.labelled(c))))
+        mean(self.class_recall().into_iter().flatten())
+    }
+
+    /// Share of the pixels predicted as each class that are labelled so, unlabelled pixels left out;
+    /// `None` for a class never predicted.
+    pub fn class_precision(&self) -> Vec<Option<f64>> {
+        (0..self.classes()).map(|c| ratio(self.count(c, c), self.predicted(c))).collect()
+    }
+
+    /// Share of each class's pixels that is found, also called class accuracy; `None` for a class
+    /// never labelled.
+    pub fn class_recall(&self) -> Vec<Option<f64>> {
+        (0..self.classes()).map(|c| ratio(self.count(c, c), self.labelled(c))).collect()
+    }
+
+    /// The score that ranks the ADE20K challenge: the mean of pixel accuracy and of mIoU, absent
+    /// classes as 0; `None` if nothing is labelled.
+    ///
+    /// Zhou et al., *Semantic understanding of scenes through the ADE20K dataset*, IJCV 2019, and
+    /// `demoEvaluation.m` of its development kit.
+    pub fn ade20k_score(&self) -> Option<f64> {
+        Some((self.pixel_accuracy()? + self.miou(AbsentClass::Zero)?) / 2.0)
     }
 
     /// Mean IoU, each class weighted with its share of the labelled pixels; `None` if nothing is
@@ -58,11 +89,11 @@ impl ConfusionMatrix {
     }
 }
 
-fn ratio(part: u64, whole: u64) -> Option<f64> {
+pub(crate) fn ratio(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
-fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+pub(crate) fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     let (sum, n) = values.fold((0.0, 0u64), |(sum, n), value| (sum + value, n + 1));
     (n > 0).then(|| sum / n as f64)
 }

@@ -26,6 +26,9 @@ fn every_score_by_hand() {
     close(matrix.mean_class_accuracy(), (2.0 / 3.0 + 1.0 / 2.0 + 1.0) / 3.0);
     close(matrix.frequency_weighted_iou(), (3.0 * (2.0 / 3.0) + 2.0 * (1.0 / 3.0) + 1.0) / 6.0);
     assert_eq!((matrix.total(), matrix.labelled(0), matrix.predicted(1)), (6, 3, 2));
+    assert_eq!(matrix.class_precision(), [Some(1.0), Some(0.5), Some(1.0), Some(0.0)]);
+    assert_eq!(matrix.class_recall(), [Some(2.0 / 3.0), Some(0.5), Some(1.0), None]);
+    close(matrix.ade20k_score(), (4.0 / 6.0 + 0.5) / 2.0);
 }
 
 #[test]
@@ -50,6 +53,7 @@ fn nothing_labelled_has_no_score() {
         assert_eq!(matrix.pixel_accuracy(), None);
         assert_eq!(matrix.mean_class_accuracy(), None);
         assert_eq!(matrix.frequency_weighted_iou(), None);
+        assert_eq!(matrix.ade20k_score(), None);
         assert!(matrix.class_iou().iter().all(Option::is_none));
     }
 }
@@ -95,6 +99,22 @@ fn counts_pass_what_a_float_can_count() {
     // f32 stops at 2^24 and u32 at 2^32; a Cityscapes split has 10^9 pixels.
     let matrix = ConfusionMatrix::from_sparse(1, &[(0, 1 << 33), (0, 1)]).unwrap();
     assert_eq!(matrix.count(0, 0), (1 << 33) + 1);
+}
+
+#[test]
+fn a_protocol_says_what_it_counts() {
+    for protocol in Protocol::ALL {
+        let rule = protocol.rule();
+        let absent = match protocol.absent_class() {
+            AbsentClass::Skip => "is left out of means",
+            AbsentClass::Zero => "counts as 0",
+        };
+        assert!(rule.starts_with(protocol.name()) && rule.contains(absent), "{rule}");
+        assert!(rule.contains(protocol.ignored()), "{rule}");
+        if let Some(classes) = protocol.classes() {
+            assert!(rule.contains(&format!(" {classes} classes")), "{rule}");
+        }
+    }
 }
 
 #[test]
