@@ -1,9 +1,11 @@
-//! How fast pixels are counted: `cargo run --release -p seg-metrics --example speed`.
+//! How fast pixels are counted and images resampled:
+//! `cargo run --release -p seg-metrics --example speed`.
 #![allow(clippy::print_stdout, reason = "it prints what it measured")]
 
 use std::time::Instant;
 
-use seg_metrics::ConfusionMatrix;
+use seg_metrics::stats::{Bootstrap, Run, compare};
+use seg_metrics::{AbsentClass, ConfusionMatrix};
 
 fn main() {
     println!("one thread, 2048×1024 pixels, median of 25");
@@ -25,6 +27,45 @@ fn main() {
             println!("confusion {classes} {kind}: {:.3} ms, {rate:.0} Mpixel/s", seconds * 1e3);
         }
     }
+    for seeds in [1, 3] {
+        for in_image in [12, 150] {
+            bootstrap(seeds, in_image);
+        }
+    }
+}
+
+/// Compares arms of some seeds over 2,000 images of 150 classes, so many of them in an image.
+fn bootstrap(seeds: u32, in_image: u32) {
+    const CLASSES: u32 = 150;
+    let network = |network: u32| -> Vec<Vec<(u32, u64)>> {
+        let image = |image: u32| {
+            let class = |nth: u32| match in_image {
+                CLASSES => nth,
+                _ => mix(image * 1000 + nth) % CLASSES,
+            };
+            let cell = |label: u32, prediction: u32| label * (CLASSES + 1) + prediction;
+            let mut cells = Vec::new();
+            for nth in 0..in_image {
+                let missed = mix(mix(image * 1000 + nth) + network) % 500;
+                cells.push((cell(class(nth), class(nth)), u64::from(1000 - missed)));
+                cells.push((cell(class(nth), class((nth + 1) % in_image)), u64::from(missed)));
+            }
+            cells
+        };
+        (0..2000).map(image).collect()
+    };
+    let arms = [0, 100].map(|from| Vec::from_iter((from..from + seeds).map(network)));
+    let runs = |arm: usize| -> Vec<Run<'_>> {
+        (0..).zip(&arms[arm]).map(|(seed, images)| Run { seed, images }).collect()
+    };
+    let start = Instant::now();
+    let bootstrap = Bootstrap::default();
+    compare(CLASSES as usize, AbsentClass::Zero, &runs(0), &runs(1), &bootstrap)
+        .expect("like runs");
+    println!(
+        "bootstrap 10000 × 2000 × 150, {seeds} seeds, {in_image} classes an image: {:.2} s",
+        start.elapsed().as_secs_f64()
+    );
 }
 
 const WIDTH: u32 = 2048;

@@ -91,6 +91,79 @@ pub enum Error {
         /// Values of the second.
         right: usize,
     },
+    /// Two arms were not trained with the same seeds.
+    #[error(
+        "the first arm has the seeds {first:?}, the second {second:?}; expected the same, at least \
+         one"
+    )]
+    Seeds {
+        /// Seeds of the first arm.
+        first: Vec<u64>,
+        /// Seeds of the second.
+        second: Vec<u64>,
+    },
+    /// An arm has two runs of one seed.
+    #[error("the {arm} arm has two runs of seed {seed}; expected one")]
+    SeedTwice {
+        /// `first` or `second`.
+        arm: &'static str,
+        /// The seed.
+        seed: u64,
+    },
+    /// A run has more or fewer images than the others.
+    #[error(
+        "seed {seed} of the {arm} arm has {found} images; expected {expected} as seed {by} of the \
+         first arm has"
+    )]
+    RunImages {
+        /// `first` or `second`.
+        arm: &'static str,
+        /// The run's seed.
+        seed: u64,
+        /// Its images.
+        found: usize,
+        /// Images of the run it is held against.
+        expected: usize,
+        /// Seed of the run it is held against.
+        by: u64,
+    },
+    /// Too few images to say how images vary.
+    #[error("{found} images; expected two at least, to say how images vary")]
+    FewImages {
+        /// Number of images.
+        found: usize,
+    },
+    /// The labels of an image differ between runs.
+    #[error(
+        "image {image} has {found} pixels labelled {class} in seed {seed} of the {arm} arm, but \
+         {expected} in the first run; expected the same images in the same order"
+    )]
+    OtherImage {
+        /// `first` or `second`.
+        arm: &'static str,
+        /// The run's seed.
+        seed: u64,
+        /// Index of the image.
+        image: usize,
+        /// The class.
+        class: usize,
+        /// Pixels labelled so in this run.
+        found: u64,
+        /// Pixels labelled so in the first run.
+        expected: u64,
+    },
+    /// Too few resamples for a variance.
+    #[error("{found} resamples; expected 100 at least")]
+    Resamples {
+        /// Number of resamples.
+        found: u32,
+    },
+    /// There is nothing to score.
+    #[error("no pixel of {images} images is labelled with a class")]
+    NothingLabelled {
+        /// Number of images.
+        images: usize,
+    },
     /// A value that is no number.
     #[error("value {value} at position {position}; expected finite numbers")]
     NotFinite {

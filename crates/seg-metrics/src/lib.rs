@@ -34,3 +34,7 @@ pub use error::{Error, Result};
 pub use in_order::in_order;
 pub use protocol::Protocol;
 pub use scores::AbsentClass;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

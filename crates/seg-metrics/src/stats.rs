@@ -1,71 +1,53 @@
 //! Means over seeds, and whether two arms really differ.
+//!
+//! [`compare`] holds two arms of an ablation against each other: networks trained with the same
+//! seeds and evaluated on the same images. What it estimates is the difference of mIoU to be
+//! expected of another seed on other images like these, and its 95 % interval has both in it:
+//!
+//! - **Images.** The paired bootstrap (Efron and Tibshirani, *An introduction to the bootstrap*,
+//!   1993, chapters 6 and 8) draws images with replacement, the same for both arms and all seeds,
+//!   sums their confusion matrices and takes mIoU of the sums: mIoU is no mean over images, so its
+//!   variance has no formula.
+//! - **Seeds.** The differences of the pairs of one seed vary about their mean.
+//!
+//! With `d_s` the difference of seed `s` of `S`, write its deviation as `a_s + b + e_s`: of the
+//! seed, of the drawn images for whatever seed, and of how this seed fares on these images. The mean over
+//! seeds has the variance `A/S + B + E/S`. Between seeds on the same images, `b` is the same, so
+//! the sample variance over `S` estimates `A/S + E/S`: it contains all that seeds do, images'
+//! share of it included. Resampling images moves `b` and `e_s`, so the bootstrap's variance of the
+//! mean over seeds is `B + E/S`, and adding the two would count `E/S` twice. What is added is `B`
+//! alone, the bootstrap's covariance of two seeds: `B = (S · var(mean) - mean(var)) / (S - 1)`,
+//! taken as 0 where it comes out negative.
+//!
+//! The sum of the two has Satterthwaite's degrees of freedom (*An approximate distribution of
+//! estimates of variance components*, Biometrics Bulletin 2, 1946): `S - 1` where seeds prevail, the
+//! images' number less one where images do. Departure: where the seeds' variance happens to come
+//! out small, the approximation claims too many degrees of freedom, and the interval could be
+//! narrower than the seeds' own, which knows nothing of images; it is then given that width.
+//! The README of this crate shows how often the truth lies inside.
+//!
+//! With one seed nothing is known of seeds: the interval then is that of two given networks over
+//! images, and [`Comparison::scope`] says so.
+//!
+//! Differences of classes have simultaneous intervals, Bonferroni's (Dunn, *Multiple comparisons
+//! among means*, JASA 56, 1961): with 95 % probability *all* of them hold, each being as wide as
+//! one of 1 - 0.05/m of m classes. Departure from Holm (*A simple sequentially rejective multiple
+//! test procedure*, Scandinavian Journal of Statistics 6, 1979), whose test finds slightly more but
+//! has no intervals that go with it.
 
-use statrs::distribution::{ContinuousCDF, StudentsT};
+mod compare;
+mod difference;
+mod mean;
+mod moments;
+mod paired;
+mod resample;
+mod runs;
+mod table;
+mod words;
 
-use crate::{Error, Result};
-
-/// The mean; `None` of nothing.
-pub fn mean(values: &[f64]) -> Option<f64> {
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-}
-
-/// The sample standard deviation (divided by n - 1); `None` of fewer than two values.
-pub fn sample_sd(values: &[f64]) -> Option<f64> {
-    if values.len() < 2 {
-        return None;
-    }
-    let mean = mean(values)?;
-    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    Some((squares / (values.len() - 1) as f64).sqrt())
-}
-
-/// A 95 % confidence interval of the mean difference of two arms, run with the same seeds.
-///
-/// Pairing by seed takes out what the seed does to both arms alike.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct PairedInterval {
-    /// Mean of the differences, first minus second.
-    pub mean: f64,
-    /// Half the interval's width: it reaches from `mean - half_width` to `mean + half_width`.
-    pub half_width: f64,
-    /// Number of pairs.
-    pub seeds: usize,
-}
-
-impl PairedInterval {
-    /// Student's interval of `first[i] - second[i]`, values of the same seed at the same index.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Pairs`] for fewer than two pairs or unequal numbers, [`Error::NotFinite`] for a
-    /// value that is NaN or infinite.
-    pub fn new(first: &[f64], second: &[f64]) -> Result<Self> {
-        let seeds = first.len();
-        if seeds != second.len() || seeds < 2 {
-            return Err(Error::Pairs { left: seeds, right: second.len() });
-        }
-        for values in [first, second] {
-            if let Some(position) = values.iter().position(|value| !value.is_finite()) {
-                return Err(Error::NotFinite { value: values[position], position });
-            }
-        }
-        let differences: Vec<f64> = first.iter().zip(second).map(|(a, b)| a - b).collect();
-        let pairs = Error::Pairs { left: seeds, right: seeds };
-        let (Some(mean), Some(sd)) = (mean(&differences), sample_sd(&differences)) else {
-            return Err(pairs);
-        };
-        let half_width = t_975(seeds - 1).ok_or(pairs)? * sd / (seeds as f64).sqrt();
-        Ok(Self { mean, half_width, seeds })
-    }
-
-    /// Whether 0 lies outside the interval.
-    pub fn excludes_zero(&self) -> bool {
-        self.mean.abs() > self.half_width
-    }
-}
-
-/// The 97.5 % quantile of Student's t; `None` for no degrees of freedom.
-fn t_975(degrees_of_freedom: usize) -> Option<f64> {
-    let t = StudentsT::new(0.0, 1.0, degrees_of_freedom as f64).ok()?;
-    Some(t.inverse_cdf(0.975))
-}
+pub use compare::{ClassDifference, Comparison, FEWEST_IMAGES, Scope, compare};
+pub use difference::{Difference, Verdict};
+pub use mean::{mean, sample_sd};
+pub use paired::PairedInterval;
+pub use resample::Bootstrap;
+pub use runs::Run;

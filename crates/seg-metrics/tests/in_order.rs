@@ -3,7 +3,8 @@
 use seg_metrics::{ConfusionMatrix, Error, in_order};
 
 fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    pool.expect("a pool of threads").install(work)
 }
 
 /// Labels and predictions of an image whose size depends on its index.
