@@ -5,11 +5,13 @@
 //! Not here: who is compared with whom (`cargo xtask bench`), and PyTorch's side of it
 //! (`peers/side.py`).
 
+mod metrics;
 mod resnet;
 mod scans;
 
 use candle_core::{DType, Device, Tensor, Var};
 use grid_ops::{Activation, Conv2d, ConvTranspose2d, Corners, Pool, Rounding};
+pub use metrics::{Labels, alone};
 pub use scans::{Aggregate, Peer, ScanSizes, growth};
 
 /// One operation on one shape.
@@ -17,6 +19,8 @@ pub use scans::{Aggregate, Peer, ScanSizes, growth};
 pub struct Case {
     /// As it stands in tables.
     pub name: String,
+    /// How far it is run.
+    pub passes: Vec<Pass>,
     /// What is done.
     #[serde(flatten)]
     pub work: Work,
@@ -61,6 +65,10 @@ pub enum Work {
     ScanProducts { n: usize, c: usize, d: usize, h: usize, w: usize },
     /// A whole training step of a ResNet-18 of output stride 16, or its forward part.
     Resnet18Step { n: usize, k: usize, h: usize, w: usize },
+    /// [`seg_metrics::ConfusionMatrix::add`] of 2048×1024 pixels.
+    Confusion { k: usize, labels: Labels },
+    /// [`seg_metrics::stats::compare`] of two arms.
+    Bootstrap { seeds: u32, images: u32, k: u32 },
 }
 
 /// How far an operation is run.
@@ -73,19 +81,25 @@ pub enum Pass {
     ForwardBackward,
 }
 
+impl Pass {
+    /// Both, for what has gradients.
+    pub const ALL: [Self; 2] = [Self::Forward, Self::ForwardBackward];
+}
+
 /// A task that can be run again and again.
 pub type Task = Box<dyn FnMut() -> anyhow::Result<()>>;
 
-/// All cases, in the order of the tables. The nine convolutions come first.
+/// All cases that are compared, in the order of the tables. The nine convolutions come first.
 pub fn cases() -> Vec<Case> {
     let conv = |n, c, k, h, w, kernel, stride, dilation, groups| Case {
         name: match groups {
             1 => format!("conv {n}×{c}→{k} {h}×{w} {kernel}/{stride}/{dilation}"),
             _ => format!("depthwise {n}×{c} {h}×{w} {kernel}/{stride}/{dilation}"),
         },
+        passes: Pass::ALL.to_vec(),
         work: Work::Conv2d { n, c, k, h, w, kernel, stride, dilation, groups },
     };
-    let case = |name: &str, work| Case { name: name.to_owned(), work };
+    let case = |name: &str, work| Case { name: name.to_owned(), passes: Pass::ALL.to_vec(), work };
     vec![
         conv(1, 3, 64, 360, 480, 7, 2, 1, 1),
         conv(4, 64, 64, 90, 120, 3, 1, 1, 1),
@@ -120,6 +134,7 @@ pub fn cases() -> Vec<Case> {
     ]
     .into_iter()
     .chain(scans::cases())
+    .chain(metrics::cases())
     .collect()
 }
 
@@ -200,6 +215,8 @@ impl Case {
                 let mut step = resnet::Step::new(images, labels(&[n, h, w], k)?, k)?;
                 Ok(Box::new(move || step.run(pass)))
             }
+            Work::Confusion { k, labels } => metrics::confusion_task(k, labels),
+            Work::Bootstrap { seeds, images, k } => Ok(metrics::bootstrap_task(seeds, images, k)),
         }
     }
 }

@@ -72,10 +72,12 @@ pub(crate) fn cases() -> Vec<Case> {
     let of_batch = |n: usize| {
         let products = Case {
             name: format!("products of a scan {n}×{c}→{d} {h}×{w}"),
+            passes: Pass::ALL.to_vec(),
             work: Work::ScanProducts { n, c, d, h, w },
         };
         let scans = modes.into_iter().map(move |(name, graph, aggregation, peer)| Case {
             name: format!("scan {name} {n}×{c}→{d} {h}×{w}"),
+            passes: Pass::ALL.to_vec(),
             work: Work::Scan(ScanSizes { n, c, d, a, h, w, graph, aggregation, peer }),
         });
         std::iter::once(products).chain(scans)
@@ -97,6 +99,7 @@ pub fn growth() -> Vec<Case> {
         let sizes = [(15, 20), (30, 40), (60, 80), (120, 160)];
         sizes.map(|(h, w)| Case {
             name: format!("{name} {h}×{w}"),
+            passes: Pass::ALL.to_vec(),
             work: Work::Scan(ScanSizes {
                 n: 1,
                 c: 256,

@@ -1,7 +1,8 @@
 """PyTorch's side of a comparison: times cases on request, one line of JSON each way.
 
 Every line read names a case, a pass and for how long to repeat it; the answer is the median time of
-the better of PyTorch's two memory formats, and this process's peak memory. Requires: torch.
+the better of PyTorch's two memory formats, and this process's peak memory. Confusion matrices are
+numpy's. Requires: torch, numpy.
 """
 
 import json
@@ -11,9 +12,11 @@ import statistics
 import sys
 import time
 
+import numpy
 import torch
 import torch.nn.functional as F
 
+import confusion
 import scans
 
 torch.set_num_threads(int(os.environ["PEER_THREADS"]))
@@ -72,6 +75,8 @@ def prepare(case):
 
 
 def task(case, backward, memory_format):
+    if case["op"] == "confusion":
+        return confusion.prepare(case)
     if case["op"] == "resnet18_step":
         return resnet18_step(case, backward, memory_format)
     inputs, run = prepare(case)
@@ -149,7 +154,8 @@ def median(task, seconds):
 
 def main():
     prepared = {}
-    print(json.dumps(torch.__version__), flush=True)
+    versions = {"torch": torch.__version__, "numpy": numpy.__version__}
+    print(json.dumps(versions), flush=True)
     for line in sys.stdin:
         request = json.loads(line)
         key = (request["case"]["name"], request["pass"])

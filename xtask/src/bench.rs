@@ -1,4 +1,6 @@
-//! `cargo xtask bench`: the criterion suites, and our times beside PyTorch's.
+//! `cargo xtask bench`: the criterion suites, and our times beside PyTorch's and numpy's.
+
+mod table;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -8,14 +10,15 @@ use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::project::{Project, keep_memory};
+use table::{peer, table};
 
 /// The release that the comparison is made with.
 const TORCH: &str = "torch==2.8.0";
 
-/// Passes as the two sides call them.
+/// Passes as the two sides call them; of what has no gradients, the first only.
 const PASSES: [&str; 2] = ["forward", "forward-backward"];
 
-/// Time the operations: criterion's suites, or beside PyTorch.
+/// Time the operations: criterion's suites, or beside PyTorch and numpy.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask bench                          criterion's suites
@@ -29,7 +32,7 @@ pub(crate) struct Args {
     /// Time the scans on larger and larger grids, and print time and memory.
     #[arg(long, conflicts_with = "peers")]
     growth: bool,
-    /// A Python that has torch; without it, an environment is made in the user's cache folder.
+    /// A Python that has torch and numpy; without it, an environment is made in the user's cache folder.
     #[arg(long, requires = "peers", value_name = "PATH")]
     python: Option<PathBuf>,
     /// Only cases whose name contains this.
@@ -74,13 +77,14 @@ pub(crate) fn run(project: &Project, args: &Args) -> anyhow::Result<()> {
     let chosen: Vec<_> = cases.into_iter().filter(|case| name(case).contains(&args.only)).collect();
     ensure!(!chosen.is_empty(), "no case's name contains `{}`", args.only);
     let mut rows = Vec::new();
-    let mut torch = Value::Null;
+    let mut versions = Value::Null;
     for case in &chosen {
         // Fresh processes, so that the peak memory is this case's.
         let (mut ours, _) = start_ours()?;
-        let (mut theirs, version) = start_theirs()?;
-        torch = version;
-        for pass in PASSES {
+        let (mut theirs, greeting) = start_theirs()?;
+        versions = greeting;
+        let passes = case["passes"].as_array().context("a case without passes")?;
+        for pass in passes {
             let request = json!({ "case": case, "pass": pass, "seconds": 0.3 });
             let (mut our_ms, mut their_ms) = (Vec::new(), Vec::new());
             let (mut our_mib, mut their_mib) = (f64::NAN, f64::NAN);
@@ -98,12 +102,14 @@ pub(crate) fn run(project: &Project, args: &Args) -> anyhow::Result<()> {
                 "ours_ms": our_ms, "torch_ms": their_ms, "ratio": their_ms / our_ms,
                 "ours_mib": our_mib, "torch_mib": their_mib,
             });
-            eprintln!("{} {pass}: {our_ms:.1} ms, torch {their_ms:.1} ms", name(case));
+            let (case, peer) = (name(case), peer(case));
+            eprintln!("{case} {pass}: {our_ms:.1} ms, {peer} {their_ms:.1} ms");
             rows.push(row);
         }
     }
     let record = json!({
-        "torch": torch, "threads": threads, "rounds": args.rounds, "cpu": cpu(), "rows": rows,
+        "torch": versions["torch"], "numpy": versions["numpy"], "threads": threads,
+        "rounds": args.rounds, "cpu": cpu(), "rows": rows,
     });
     let out = target.join("bench");
     std::fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
@@ -157,52 +163,6 @@ fn cargo(project: &Project) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(&project.root);
     cargo
-}
-
-/// The comparison as a table in Markdown, with the geometric means over the convolutions.
-pub(crate) fn table(record: &Value) -> anyhow::Result<String> {
-    let rows = record["rows"].as_array().context("a record of a comparison without rows")?;
-    let mut lines = vec![
-        "| work | forward: ours, ms | PyTorch, ms | ratio | forward+backward: ours, ms | \
-         PyTorch, ms | ratio | peak: ours, MiB | PyTorch, MiB |"
-            .to_owned(),
-        "|---|---|---|---|---|---|---|---|---|".to_owned(),
-    ];
-    let mut logs = [Vec::new(), Vec::new()];
-    for pair in rows.chunks(PASSES.len()) {
-        let mut line = format!("| {} |", pair[0]["case"].as_str().unwrap_or("?"));
-        for (row, logs) in pair.iter().zip(&mut logs) {
-            let ratio = number(row, "ratio")?;
-            let (ours, theirs) = (number(row, "ours_ms")?, number(row, "torch_ms")?);
-            line += &format!(" {ours:.1} | {theirs:.1} | {ratio:.2} |");
-            if row["op"] == "conv2d" {
-                logs.push(ratio.ln());
-            }
-        }
-        let last = pair.last().context("a case without a row")?;
-        let (ours, theirs) = (number(last, "ours_mib")?, number(last, "torch_mib")?);
-        lines.push(line + &format!(" {ours:.0} | {theirs:.0} |"));
-    }
-    let mean = |logs: &[f64]| (logs.iter().sum::<f64>() / logs.len() as f64).exp();
-    if !logs[0].is_empty() {
-        let (forward, both) = (mean(&logs[0]), mean(&logs[1]));
-        let count = logs[0].len();
-        lines.push(format!(
-            "| **geometric mean of {count} convolutions** | | | **{forward:.2}** | | | \
-             **{both:.2}** | | |"
-        ));
-    }
-    lines.push(String::new());
-    lines.push(format!(
-        "Ratio: PyTorch's time by ours, above 1 we are faster. PyTorch {} in the better of its two \
-         memory formats; {} threads each on {}; both sides in turn, medians of {} rounds. Peak \
-         memory of the process, libraries included.",
-        record["torch"].as_str().unwrap_or("?"),
-        record["threads"].as_str().unwrap_or("?"),
-        record["cpu"].as_str().unwrap_or("?"),
-        record["rounds"],
-    ));
-    Ok(lines.join("\n"))
 }
 
 fn name(case: &Value) -> &str {
@@ -295,55 +255,4 @@ fn environment() -> anyhow::Result<PathBuf> {
     step(Command::new(&python).args(pip), "pip install")?;
     std::fs::write(&ready, TORCH).with_context(|| ready.display().to_string())?;
     Ok(python)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_readme_shows_the_committed_records() {
-        let benches = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches");
-        let readme = std::fs::read_to_string(benches.join("README.md")).unwrap();
-        let mut shown = 0;
-        for record in std::fs::read_dir(benches.join("results")).unwrap() {
-            let path = record.unwrap().path();
-            let record = std::fs::read_to_string(&path).unwrap();
-            let table = match path.extension().and_then(|extension| extension.to_str()) {
-                Some("json") => table(&serde_json::from_str(&record).unwrap()).unwrap(),
-                _ => record,
-            };
-            assert!(readme.contains(&table), "expected in benches/README.md:\n{table}");
-            shown += 1;
-        }
-        assert!(shown > 0, "no record is committed");
-    }
-
-    #[test]
-    fn a_table_has_a_line_a_case_and_the_convolutions_mean() {
-        let row = |case: &str, op: &str, pass: &str, ratio: f64| {
-            json!({ "case": case, "op": op, "pass": pass, "ours_ms": 10.0,
-                "torch_ms": 10.0 * ratio, "ratio": ratio, "ours_mib": 5.0, "torch_mib": 7.0 })
-        };
-        let rows = [
-            row("a", "conv2d", "forward", 2.0),
-            row("a", "conv2d", "forward-backward", 4.0),
-            row("b", "conv2d", "forward", 0.5),
-            row("b", "conv2d", "forward-backward", 1.0),
-            row("c", "max_pool2d", "forward", 9.0),
-            row("c", "max_pool2d", "forward-backward", 9.0),
-        ];
-        let record = json!({ "torch": "2.8.0", "threads": "2", "rounds": 5, "cpu": "X",
-            "rows": rows });
-        let table = table(&record).unwrap();
-        assert!(
-            table.contains("| a | 10.0 | 20.0 | 2.00 | 10.0 | 40.0 | 4.00 | 5 | 7 |"),
-            "{table}"
-        );
-        assert!(
-            table.contains("mean of 2 convolutions** | | | **1.00** | | | **2.00** |"),
-            "{table}"
-        );
-        assert!(table.contains("2 threads each on X"), "{table}");
-    }
 }

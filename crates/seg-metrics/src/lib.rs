@@ -4,6 +4,10 @@
 //! is not counted. Counts are `u64` over a whole split, and every score is computed from the counts
 //! in `f64`, summed in class order.
 //!
+//! [`ConfusionMatrix`] counts and scores; [`Protocol`] says what a dataset counts and how;
+//! [`cityscapes`] has that dataset's own four scores, instances among them; [`in_order`] counts
+//! images on all cores; [`stats`] says whether two arms of an ablation differ.
+//!
 //! ```
 //! use seg_metrics::{AbsentClass, ConfusionMatrix, IGNORE, Protocol};
 //!
