@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use experiments::{datasets, interrupt, reproduce, table};
+use anyhow::Context;
+use experiments::{compare, datasets, interrupt, reproduce, table};
 use run_record::{Record, Sweep};
 
 #[global_allocator]
@@ -42,6 +43,24 @@ enum Command {
     },
     /// List, check, prepare, count, make and show datasets.
     Data(datasets::Args),
+    /// Compare arms by their records: differences of mIoU and of classes, with 95 % intervals.
+    #[command(after_help = "Examples:
+  cargo xtask compare target/reproduce/synthetic --to fcn
+  cargo xtask compare target/reproduce/camvid my-results --arms dense-attention")]
+    Compare {
+        /// A sweep's output folder, a folder of records or a record; or two of them.
+        #[arg(required = true, num_args = 1..=2, value_name = "RECORDS")]
+        records: Vec<PathBuf>,
+        /// Compare every arm with this one instead of every pair.
+        #[arg(long, value_name = "ARM")]
+        to: Option<String>,
+        /// Only these arms, separated by commas.
+        #[arg(long, value_name = "ARM,…", value_delimiter = ',')]
+        arms: Vec<String>,
+        /// Write the comparison to this file as well.
+        #[arg(long, value_name = "FILE.md")]
+        out: Option<PathBuf>,
+    },
     /// Print the Markdown tables of a folder of records.
     Table {
         /// The folder that holds the records.
@@ -81,6 +100,14 @@ fn run(command: Command) -> anyhow::Result<()> {
             reproduce::reproduce(&request, &mut std::io::stdout())
         }
         Command::Data(args) => datasets::run(&args, &mut std::io::stdout()),
+        Command::Compare { records, to, arms, out } => {
+            let text = compare::markdown(&compare::Request { records, to, arms })?;
+            if let Some(file) = out {
+                std::fs::write(&file, &text).with_context(|| file.display().to_string())?;
+            }
+            print!("{text}");
+            Ok(())
+        }
         Command::Table { records, sweep } => {
             let (sweep, records) = (Sweep::load(&sweep)?, Record::read_dir(&records)?);
             println!("{}\n{}", table::markdown(&sweep, &records), table::caption(&sweep, &records));

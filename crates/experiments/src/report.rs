@@ -7,6 +7,7 @@ use anyhow::Context;
 use run_record::{Record, Sweep};
 use seg_metrics::stats;
 
+use crate::compare::{Arm, compare_arms, section};
 use crate::{pictures, table};
 
 /// Whether an arm's mean mIoU lies within its sweep's tolerance.
@@ -65,6 +66,7 @@ pub fn write(
         }
         text.push('\n');
     }
+    text.push_str(&differences(sweep, records));
     text.push_str(&shown_images(out_dir, sweep, records));
     if let Some(record) = records.last() {
         let p = &record.provenance;
@@ -81,6 +83,28 @@ pub fn write(
     }
     let path = out_dir.join("report.md");
     std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
+}
+
+/// Every arm against those it is compared with, class by class.
+fn differences(sweep: &Sweep, records: &[Record]) -> String {
+    let arms = table::by_arm(sweep, records);
+    let arms: Vec<Arm<'_>> =
+        arms.into_iter().map(|(name, records)| Arm { name, records }).collect();
+    let mut text = String::new();
+    for base in arms.iter().filter(|arm| sweep.compare_to.contains(&arm.name)) {
+        for arm in arms.iter().filter(|arm| arm.name != base.name) {
+            match compare_arms(arm, base) {
+                Ok(found) => {
+                    let classes = &base.records[0].dataset.classes;
+                    text.push_str(&section(&found, (&arm.name, &base.name), classes));
+                }
+                Err(error) => {
+                    let _ = writeln!(text, "{error:#}.\n");
+                }
+            }
+        }
+    }
+    if text.is_empty() { text } else { format!("## Differences\n\n{text}") }
 }
 
 /// A table of the pictures that are there: image, truth, one column an arm (its first seed).

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use run_record::{Record, Sweep};
-use seg_metrics::stats;
+use seg_metrics::stats::{self, Scope, Verdict};
+
+use crate::compare::{Arm, compare_arms};
 
 /// Distances are shown in bins of this many pixels.
 const SHOWN_BIN_PX: u64 = 16;
@@ -51,7 +53,7 @@ fn ablation(sweep: &Sweep, arms: &[(String, Vec<&Record>)]) -> String {
             let of_base = arms.iter().find(|(name, _)| name == base).map(|(_, records)| records);
             let cell = match of_base {
                 Some(_) if base == name => "–".to_owned(),
-                Some(of_base) => difference(records, of_base),
+                Some(of_base) => difference((name, records), (base, of_base)),
                 None => "not run".to_owned(),
             };
             let _ = write!(text, " {cell} |");
@@ -76,9 +78,11 @@ pub fn caption(sweep: &Sweep, records: &[Record]) -> String {
     let differences = match bases.as_slice() {
         [] => String::new(),
         _ => format!(
-            "Differences to {}: mean over seeds of the paired difference in points of mIoU, \
-             ± half the 95 % t interval over seeds; **bold** where the interval leaves out 0. ",
+            "Differences to {}: mean over seeds of the paired difference in points of mIoU, and \
+             its 95 % interval over other seeds and other test images like these; **bold** where \
+             it leaves out 0{}. ",
             bases.join(" and "),
+            if seeds.len() == 1 { "; of one seed it speaks of these two networks only" } else { "" },
         ),
     };
     format!(
@@ -98,22 +102,26 @@ fn mean_and_deviation(values: &[f64]) -> String {
     }
 }
 
-fn difference(records: &[&Record], base: &[&Record]) -> String {
-    let seeds: BTreeMap<u64, f64> =
-        base.iter().map(|r| (r.cell.seed, r.metrics.miou_percent)).collect();
-    let pairs: Vec<(f64, f64)> = records
-        .iter()
-        .filter_map(|r| Some((r.metrics.miou_percent, *seeds.get(&r.cell.seed)?)))
-        .collect();
-    let (here, there): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
-    match (stats::PairedInterval::new(&here, &there), pairs.first()) {
-        (Ok(interval), _) => {
-            let (mean, half) = (interval.mean, interval.half_width);
-            let text = format!("{mean:+.1} ± {half:.1}");
-            if interval.excludes_zero() { format!("**{text}**") } else { text }
+fn difference(first: (&str, &[&Record]), second: (&str, &[&Record])) -> String {
+    let arm = |(name, records): (&str, &[&Record])| Arm {
+        name: name.to_owned(),
+        records: records.to_vec(),
+    };
+    match compare_arms(&arm(first), &arm(second)) {
+        Ok(found) => {
+            let [estimate, low, high] =
+                [found.miou.estimate, found.miou.low(), found.miou.high()].map(|x| 100.0 * x);
+            let text = format!("{estimate:+.1} [{low:+.1}, {high:+.1}]");
+            let shown = match found.miou.verdict() {
+                Verdict::NoDifferenceShown => text,
+                _ => format!("**{text}**"),
+            };
+            match found.scope() {
+                Scope::Arms => shown,
+                Scope::TheseTwoNetworks => format!("{shown} (one seed)"),
+            }
         }
-        (Err(_), Some((here, there))) => format!("{:+.1} (one seed)", here - there),
-        (Err(_), None) => "no common seed".to_owned(),
+        Err(_) => "not comparable".to_owned(),
     }
 }
 

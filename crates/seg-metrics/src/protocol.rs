@@ -28,17 +28,20 @@ pub enum Protocol {
     PascalContext60,
     /// The synthetic set: absent classes are skipped.
     Beacons,
+    /// A user's own folder: absent classes are skipped.
+    Folder,
 }
 
 impl Protocol {
     /// Every protocol.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Camvid,
         Self::Ade20k,
         Self::Cityscapes,
         Self::PascalContext59,
         Self::PascalContext60,
         Self::Beacons,
+        Self::Folder,
     ];
 
     /// Its name in configurations and records.
@@ -50,6 +53,7 @@ impl Protocol {
             Self::PascalContext59 => "pascal-context-59",
             Self::PascalContext60 => "pascal-context-60",
             Self::Beacons => "beacons",
+            Self::Folder => "folder",
         }
     }
 
@@ -61,7 +65,7 @@ impl Protocol {
             Self::Cityscapes => Some(19),
             Self::PascalContext59 => Some(59),
             Self::PascalContext60 => Some(60),
-            Self::Beacons => None,
+            Self::Beacons | Self::Folder => None,
         }
     }
 
@@ -76,6 +80,7 @@ impl Protocol {
             Self::PascalContext59 => "background pixels are ignored",
             Self::PascalContext60 => "no pixel is ignored, background is a class",
             Self::Beacons => "no pixel is ignored",
+            Self::Folder => "pixels of the values that dataset.toml lists as ignored are ignored",
         }
     }
 
@@ -106,9 +111,11 @@ impl Protocol {
     pub fn absent_class(self) -> AbsentClass {
         match self {
             Self::Ade20k | Self::PascalContext59 => AbsentClass::Zero,
-            Self::Camvid | Self::Cityscapes | Self::PascalContext60 | Self::Beacons => {
-                AbsentClass::Skip
-            }
+            Self::Camvid
+            | Self::Cityscapes
+            | Self::PascalContext60
+            | Self::Beacons
+            | Self::Folder => AbsentClass::Skip,
         }
     }
 
