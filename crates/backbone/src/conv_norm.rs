@@ -1,4 +1,4 @@
-//! Convolution, batch norm and activation: the block that the networks here are made of.
+//! Convolution, batch norm and activation: the block that most networks here are made of.
 
 use std::collections::BTreeMap;
 
@@ -55,12 +55,15 @@ impl ConvNormSpec {
     }
 }
 
-/// Convolution without bias → batch norm → activation.
+/// Convolution, as a rule without bias → batch norm → activation.
 ///
-/// A frozen one is a single operation: statistics and factors are folded into the convolution.
+/// With statistics that do not move it is a single operation: they and the factors are folded into
+/// the convolution.
 pub struct ConvNorm {
     spec: ConvNormSpec,
     weight: Tensor,
+    /// Of the convolution. A norm by the batch takes it out again, so that it learns nothing.
+    bias: Option<Tensor>,
     norm: Norm,
 }
 
@@ -70,11 +73,19 @@ enum Norm {
         layer: String,
         bias: Tensor,
     },
-    Trained {
+    Learnt {
         gamma: Tensor,
         beta: Tensor,
         statistics: RunningStats,
+        training: TrainBy,
     },
+}
+
+/// What a norm that learns normalises by in training.
+#[derive(Clone, Copy)]
+enum TrainBy {
+    Batch,
+    RunningStatistics,
 }
 
 impl ConvNorm {
@@ -90,25 +101,55 @@ impl ConvNorm {
         norm: VarBuilder,
         mode: NormMode,
     ) -> Result<Self> {
+        Self::build(spec, &conv, None, norm, mode)
+    }
+
+    /// The same with a bias between convolution and norm, `bias` of `conv`, as torchvision's VGG
+    /// has it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::new`].
+    pub fn with_bias(
+        spec: ConvNormSpec,
+        conv: VarBuilder,
+        norm: VarBuilder,
+        mode: NormMode,
+    ) -> Result<Self> {
+        spec.check()?;
+        let bias = conv.get_with_hints(spec.outputs, "bias", Init::Const(0.0))?;
+        Self::build(spec, &conv, Some(bias), norm, mode)
+    }
+
+    fn build(
+        spec: ConvNormSpec,
+        conv: &VarBuilder,
+        bias: Option<Tensor>,
+        norm: VarBuilder,
+        mode: NormMode,
+    ) -> Result<Self> {
         spec.check()?;
         let ConvNormSpec { inputs, outputs, kernel, groups, .. } = spec;
         let shape = (outputs, inputs / groups, kernel, kernel);
         let weight = conv.get_with_hints(shape, "weight", DEFAULT_KAIMING_NORMAL)?;
         let gamma = norm.get_with_hints(outputs, "weight", Init::Const(1.0))?;
         let beta = norm.get_with_hints(outputs, "bias", Init::Const(0.0))?;
-        let (weight, norm) = match mode {
+        let learnt = |training| -> Result<Norm> {
+            let statistics = RunningStats::new(outputs, &norm)?;
+            Ok(Norm::Learnt { gamma: gamma.clone(), beta: beta.clone(), statistics, training })
+        };
+        let (weight, bias, norm) = match mode {
             NormMode::Frozen => {
                 let statistics = running_stats::read(outputs, &norm)?;
-                let (weight, bias) = fold(&weight, &gamma, &beta, &statistics)?;
-                let bias = bias.detach();
-                (weight.detach(), Norm::Folded { layer: norm.prefix(), bias })
+                let factors = [&gamma, &beta];
+                let (weight, folded) = fold(&weight, bias.as_ref(), factors, &statistics)?;
+                let layer = norm.prefix();
+                (weight.detach(), None, Norm::Folded { layer, bias: folded.detach() })
             }
-            NormMode::Trained => {
-                let statistics = RunningStats::new(outputs, &norm)?;
-                (weight, Norm::Trained { gamma, beta, statistics })
-            }
+            NormMode::Trained => (weight, bias, learnt(TrainBy::Batch)?),
+            NormMode::Fixed => (weight, bias, learnt(TrainBy::RunningStatistics)?),
         };
-        Ok(Self { spec, weight, norm })
+        Ok(Self { spec, weight, bias, norm })
     }
 
     /// The block's output; in training it also updates the running statistics.
@@ -128,14 +169,9 @@ impl ConvNorm {
                 let config = self.conv(self.spec.activation);
                 Ok(conv2d(x, &self.weight, Some(bias), &config)?)
             }
-            // Folding costs as much as the weights have elements: far less than another pass over
-            // the grid. It is differentiable, should a gradient be wanted.
-            (Norm::Trained { gamma, beta, statistics }, Phase::Eval) => {
-                let (weight, bias) = fold(&self.weight, gamma, beta, &statistics.get())?;
-                Ok(conv2d(x, &weight, Some(&bias), &self.conv(self.spec.activation))?)
-            }
-            (Norm::Trained { gamma, beta, statistics }, Phase::Train) => {
-                let y = conv2d(x, &self.weight, None, &self.conv(Activation::Identity))?;
+            (Norm::Learnt { gamma, beta, statistics, training: TrainBy::Batch }, Phase::Train) => {
+                let config = self.conv(Activation::Identity);
+                let y = conv2d(x, &self.weight, self.bias.as_ref(), &config)?;
                 let (n, _, h, w) = y.dims4()?;
                 if n * h * w < 2 {
                     let layer = statistics.layer().to_owned();
@@ -145,6 +181,14 @@ impl ConvNorm {
                 statistics.update(&normed.mean, &normed.var, n * h * w)?;
                 Ok(normed.y)
             }
+            // Folding costs as much as the weights have elements: far less than another pass over
+            // the grid. It is differentiable, should a gradient be wanted.
+            (Norm::Learnt { gamma, beta, statistics, .. }, _) => {
+                let factors = [gamma, beta];
+                let (weight, bias) =
+                    fold(&self.weight, self.bias.as_ref(), factors, &statistics.get())?;
+                Ok(conv2d(x, &weight, Some(&bias), &self.conv(self.spec.activation))?)
+            }
         }
     }
 
@@ -152,7 +196,7 @@ impl ConvNorm {
     pub(crate) fn statistics(&self) -> Option<&RunningStats> {
         match &self.norm {
             Norm::Folded { .. } => None,
-            Norm::Trained { statistics, .. } => Some(statistics),
+            Norm::Learnt { statistics, .. } => Some(statistics),
         }
     }
 
@@ -177,13 +221,17 @@ impl ConvNorm {
 }
 
 /// The weight and bias of a convolution that does what convolution and norm do: with
-/// s = γ / √(var + ε), they are `s · weight` and `β - s · mean`.
+/// s = γ / √(var + ε), they are `s · weight` and `β - s · (mean - bias)`.
 fn fold(
     weight: &Tensor,
-    gamma: &Tensor,
-    beta: &Tensor,
+    bias: Option<&Tensor>,
+    [gamma, beta]: [&Tensor; 2],
     [mean, var]: &[Tensor; 2],
 ) -> Result<(Tensor, Tensor)> {
+    let mean = match bias {
+        Some(bias) => (mean - bias)?,
+        None => mean.clone(),
+    };
     let scale = (gamma / (var + EPSILON)?.sqrt()?)?;
     let bias = (beta - (&scale * mean)?)?;
     let weight = weight.broadcast_mul(&scale.reshape(((), 1, 1, 1))?)?;

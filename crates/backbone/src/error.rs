@@ -19,6 +19,24 @@ pub enum Error {
         /// The shape that was passed.
         got: Vec<usize>,
     },
+    /// An image of which a network's strides would leave nothing.
+    #[error("{network}: expected an image of at least {least}×{least} pixels, got {}×{}", got[0], got[1])]
+    TooSmall {
+        /// The network.
+        network: &'static str,
+        /// The least height and width.
+        least: usize,
+        /// Height and width of the image.
+        got: [usize; 2],
+    },
+    /// A scale of residual branches that failed.
+    #[error("{branch}: the scale of the branch failed")]
+    BranchScale {
+        /// The block's name.
+        branch: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A configuration that cannot be built.
     #[error("{field} = {value}: {reason}")]
     Config {

@@ -26,20 +26,30 @@
 //!
 //! Not here: heads, losses, training, the draw of initial values.
 
+mod branch;
 mod config;
+mod conv_bias;
 mod conv_norm;
 mod error;
 mod mobilenet_v2;
 mod network;
+mod pooling;
+mod resnet;
 mod running_stats;
 mod small_cnn;
+mod squeezenet;
 mod striding;
+mod vgg16;
 mod weights;
 
+pub use branch::{Branch, BranchScale};
 pub use config::BackboneConfig;
 pub use conv_norm::{ConvNorm, ConvNormSpec};
 pub use error::{Error, Result};
 pub use mobilenet_v2::MobileNetV2Config;
 pub use network::{Backbone, NormMode, Phase, Stage, load_statistics, statistics_of};
+pub use resnet::{ResNetConfig, StemPool, StridePlace};
 pub use small_cnn::SmallCnnConfig;
+pub use squeezenet::SqueezeNetConfig;
+pub use vgg16::{Vgg16Config, VggNorm};
 pub use weights::{Weights, checked, find_weights, load_safetensors};

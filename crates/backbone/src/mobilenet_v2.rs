@@ -7,6 +7,7 @@ use candle_core::Tensor;
 use candle_nn::VarBuilder;
 use grid_ops::Activation;
 
+use crate::branch::{Branch, Scale, ScalePass};
 use crate::conv_norm::{ConvNorm, ConvNormSpec};
 use crate::error::Result;
 use crate::network::{
@@ -61,6 +62,7 @@ pub(crate) struct MobileNetV2 {
     stem: ConvNorm,
     /// `features.1` to `features.17`.
     blocks: Vec<InvertedResidual>,
+    scale: Scale,
 }
 
 /// Expansion by a 1×1 convolution, a depthwise 3×3 one, projection by a 1×1 one.
@@ -71,12 +73,17 @@ struct InvertedResidual {
 
 enum Join {
     /// The input is added.
-    Residual,
+    Residual(Branch),
     Plain,
 }
 
 impl MobileNetV2 {
-    pub(crate) fn new(config: &MobileNetV2Config, vb: VarBuilder, mode: NormMode) -> Result<Self> {
+    pub(crate) fn new(
+        config: &MobileNetV2Config,
+        vb: VarBuilder,
+        mode: NormMode,
+        scale: Scale,
+    ) -> Result<Self> {
         let mut striding = Striding::new(config.check()?);
         let vb = vb.pp("features");
         let (stride, dilation) = striding.next(2);
@@ -92,14 +99,21 @@ impl MobileNetV2 {
         let stem = ConvNorm::new(spec, vb.pp("0.0"), vb.pp("0.1"), mode)?;
         let (mut stages, mut blocks) = (Vec::new(), Vec::new());
         let mut inputs = STEM;
-        for [expansion, channels, count, first_stride] in GROUPS {
+        for (group, [expansion, channels, count, first_stride]) in GROUPS.into_iter().enumerate() {
             for k in 0..count {
                 let own_stride = if k == 0 { first_stride } else { 1 };
                 let index = blocks.len() + 1;
                 let (stride, dilation) = striding.next(own_stride);
-                let shape =
-                    BlockShape { expansion, inputs, channels, own_stride, stride, dilation };
-                blocks.push(InvertedResidual::new(&shape, vb.pp(index).pp("conv"), mode)?);
+                let shape = BlockShape { expansion, inputs, channels, stride, dilation };
+                // The published stride decides, which dilation may have taken the place of. Only
+                // the first block of a group changes the channels.
+                let join = if own_stride == 1 && inputs == channels {
+                    let name = format!("features.{index}");
+                    Join::Residual(Branch { name, group, place: k - 1, channels })
+                } else {
+                    Join::Plain
+                };
+                blocks.push(InvertedResidual::new(&shape, vb.pp(index).pp("conv"), mode, join)?);
                 inputs = channels;
                 if STAGES.contains(&index) {
                     let name = format!("features.{index}");
@@ -107,7 +121,7 @@ impl MobileNetV2 {
                 }
             }
         }
-        Ok(Self { stages, stem, blocks })
+        Ok(Self { stages, stem, blocks, scale })
     }
 
     fn layers(&self) -> impl Iterator<Item = &ConvNorm> {
@@ -121,11 +135,12 @@ impl Backbone for MobileNetV2 {
     }
 
     fn forward(&self, x: &Tensor, phase: Phase) -> Result<Vec<Tensor>> {
-        check_image("mobilenet-v2", x)?;
+        check_image("mobilenet-v2", 1, x)?;
         let mut x = self.stem.forward(x, phase)?;
         let mut maps = Vec::with_capacity(STAGES.len());
+        let mut scales = ScalePass::new(&self.scale);
         for (k, block) in self.blocks.iter().enumerate() {
-            x = block.forward(&x, phase)?;
+            x = block.forward(&x, phase, &mut scales)?;
             if STAGES.contains(&(k + 1)) {
                 maps.push(x.clone());
             }
@@ -140,21 +155,27 @@ impl Backbone for MobileNetV2 {
     fn load_running_statistics(&self, statistics: &BTreeMap<String, Tensor>) -> Result<()> {
         load_statistics(self.layers(), statistics)
     }
+
+    fn branches(&self) -> Vec<Branch> {
+        let branch = |block: &InvertedResidual| match &block.join {
+            Join::Residual(branch) => Some(branch.clone()),
+            Join::Plain => None,
+        };
+        self.blocks.iter().filter_map(branch).collect()
+    }
 }
 
 struct BlockShape {
     expansion: usize,
     inputs: usize,
     channels: usize,
-    /// The published stride, which `stride` is unless dilation took its place.
-    own_stride: usize,
     stride: usize,
     dilation: usize,
 }
 
 impl InvertedResidual {
-    fn new(shape: &BlockShape, vb: VarBuilder, mode: NormMode) -> Result<Self> {
-        let &BlockShape { expansion, inputs, channels, own_stride, stride, dilation } = shape;
+    fn new(shape: &BlockShape, vb: VarBuilder, mode: NormMode, join: Join) -> Result<Self> {
+        let &BlockShape { expansion, inputs, channels, stride, dilation } = shape;
         let hidden = inputs * expansion;
         let pointwise = |inputs, outputs, activation| ConvNormSpec {
             inputs,
@@ -186,17 +207,16 @@ impl InvertedResidual {
         let projection = pointwise(hidden, channels, Activation::Identity);
         let k = layers.len();
         layers.push(ConvNorm::new(projection, vb.pp(k), vb.pp(k + 1), mode)?);
-        let residual = own_stride == 1 && inputs == channels;
-        Ok(Self { layers, join: if residual { Join::Residual } else { Join::Plain } })
+        Ok(Self { layers, join })
     }
 
-    fn forward(&self, x: &Tensor, phase: Phase) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, phase: Phase, scales: &mut ScalePass) -> Result<Tensor> {
         let mut y = x.clone();
         for layer in &self.layers {
             y = layer.forward(&y, phase)?;
         }
-        Ok(match self.join {
-            Join::Residual => (x + y)?,
+        Ok(match &self.join {
+            Join::Residual(branch) => (x + scales.apply(branch, y)?)?,
             Join::Plain => y,
         })
     }

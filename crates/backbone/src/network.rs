@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
+use crate::branch::Branch;
 use crate::conv_norm::ConvNorm;
 use crate::error::{Error, Result};
 
@@ -16,12 +17,14 @@ pub trait Backbone: Send + Sync {
     ///
     /// # Shapes
     ///
-    /// - `x`: `[n, 3, h, w]`, any size of at least 1×1
-    /// - returns, for each stage: `[n, channels, ceil(h / stride), ceil(w / stride)]`
+    /// - `x`: `[n, 3, h, w]`
+    /// - returns, for each stage: `[n, channels, h', w']`, with `h'` about `h / stride`: rounded up
+    ///   by the small CNN, MobileNetV2 and ResNet, otherwise as the network's configuration says
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] for another shape; in training with trained norms [`Error::SingleValue`]
+    /// [`Error::Shape`] for another shape, [`Error::TooSmall`] for an image that the strides leave
+    /// nothing of, [`Error::BranchScale`] from such a scale; in training with trained norms [`Error::SingleValue`]
     /// where a grid has shrunk to one value a channel.
     fn forward(&self, x: &Tensor, phase: Phase) -> Result<Vec<Tensor>>;
 
@@ -38,6 +41,11 @@ pub trait Backbone: Send + Sync {
     /// [`Error::Statistics`] if one is missing or has another shape; nothing is set then. Also if
     /// the network is frozen and `statistics` holds its names: build it from these instead.
     fn load_running_statistics(&self, statistics: &BTreeMap<String, Tensor>) -> Result<()>;
+
+    /// The branches of its residual blocks, in the order of a forward pass; none by default.
+    fn branches(&self) -> Vec<Branch> {
+        Vec::new()
+    }
 }
 
 /// One of the feature maps that a backbone returns.
@@ -69,13 +77,22 @@ pub enum NormMode {
     /// Everything learns, with batch statistics in [`Phase::Train`] and running ones in
     /// [`Phase::Eval`].
     Trained,
+    /// Everything learns but the running statistics, which never move and are what norms use in
+    /// both phases: for fine-tuning with few images a batch.
+    Fixed,
 }
 
-/// Checks the input of a network.
-pub(crate) fn check_image(op: &'static str, x: &Tensor) -> Result<()> {
+/// Checks the input of a network that needs at least `least` rows and columns.
+pub(crate) fn check_image(network: &'static str, least: usize, x: &Tensor) -> Result<()> {
     match x.dims() {
-        &[n, 3, h, w] if n > 0 && h > 0 && w > 0 => Ok(()),
-        got => Err(Error::Shape { op, expected: "[n, 3, h, w], none empty", got: got.to_vec() }),
+        &[n, 3, h, w] if n > 0 && h > 0 && w > 0 => {
+            let fits = h >= least && w >= least;
+            if fits { Ok(()) } else { Err(Error::TooSmall { network, least, got: [h, w] }) }
+        }
+        got => {
+            let expected = "[n, 3, h, w], none empty";
+            Err(Error::Shape { op: network, expected, got: got.to_vec() })
+        }
     }
 }
 

@@ -115,7 +115,7 @@ impl Backbone for SmallCnn {
     }
 
     fn forward(&self, x: &Tensor, phase: Phase) -> Result<Vec<Tensor>> {
-        check_image("small-cnn", x)?;
+        check_image("small-cnn", 1, x)?;
         let mut x = x.clone();
         let mut maps = Vec::with_capacity(self.blocks.len());
         for stage in &self.blocks {

@@ -29,6 +29,11 @@ impl Striding {
         }
     }
 
+    /// Dilation of the next layer, if it has no stride of its own.
+    pub(crate) fn dilation(&self) -> usize {
+        self.dilation
+    }
+
     /// Pixels between two units after the layers so far.
     pub(crate) fn stride(&self) -> usize {
         self.stride

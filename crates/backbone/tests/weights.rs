@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
 
-use backbone::{BackboneConfig, Error, MobileNetV2Config, checked, find_weights, load_safetensors};
+use backbone::{
+    BackboneConfig, Error, MobileNetV2Config, ResNetConfig, SqueezeNetConfig, Vgg16Config, VggNorm,
+    checked, find_weights, load_safetensors,
+};
 use candle_core::{DType, Device, Tensor};
 
 fn mobilenet() -> BackboneConfig {
@@ -174,29 +177,52 @@ fn files_are_found_by_name() {
         error.replace(&dir.display().to_string(), "DIR")
     };
     let start = "no weights for mobilenet-v2: expected mobilenet_v2_features.safetensors or \
-                 mobilenet_v2*.safetensors; found";
+                 mobilenet_v2.safetensors, mobilenet_v2-*.safetensors or the same as .pth; found";
     assert_eq!(text(&mobilenet(), dir), format!("DIR: {start} an empty folder"));
     let gone = dir.join("gone");
     assert_eq!(text(&mobilenet(), &gone), format!("DIR/gone: {start} no such file or folder"));
     let touch = |name: &str| fs::write(dir.join(name), b"").unwrap();
-    touch("vgg16.safetensors");
-    touch("mobilenet_v2.pth");
-    let listed = format!("DIR: {start} mobilenet_v2.pth, vgg16.safetensors");
+    let found = |config: &BackboneConfig, name: &str| {
+        assert_eq!(find_weights(dir, config).unwrap(), dir.join(name));
+    };
+    touch("vgg16_bn-6c64b313.pth");
+    touch("mobilenet_v2.onnx");
+    let listed = format!("DIR: {start} mobilenet_v2.onnx, vgg16_bn-6c64b313.pth");
     assert_eq!(text(&mobilenet(), dir), listed);
+    touch("mobilenet_v2-b0353104.pth");
+    found(&mobilenet(), "mobilenet_v2-b0353104.pth");
     touch("mobilenet_v2-b0353104.safetensors");
-    let found = find_weights(dir, &mobilenet()).unwrap();
-    assert_eq!(found, dir.join("mobilenet_v2-b0353104.safetensors"));
+    found(&mobilenet(), "mobilenet_v2-b0353104.safetensors");
     touch("mobilenet_v2-other.safetensors");
     let several = "several, mobilenet_v2-b0353104.safetensors, mobilenet_v2-other.safetensors; \
                    give the path of one";
     assert_eq!(text(&mobilenet(), dir), format!("DIR: {start} {several}"));
     touch("mobilenet_v2_features.safetensors");
-    let found = find_weights(dir, &mobilenet()).unwrap();
-    assert_eq!(found, dir.join("mobilenet_v2_features.safetensors"));
+    found(&mobilenet(), "mobilenet_v2_features.safetensors");
     // A file is taken at its word.
-    let file = dir.join("vgg16.safetensors");
+    let file = dir.join("vgg16_bn-6c64b313.pth");
     assert_eq!(find_weights(&file, &mobilenet()).unwrap(), file);
     assert!(text(&BackboneConfig::default(), dir).contains("no pretrained weights"));
+    // One network's name may begin with another's.
+    let batch = Vgg16Config { norm: VggNorm::Batch, ..Vgg16Config::default() };
+    found(&BackboneConfig::Vgg16(batch), "vgg16_bn-6c64b313.pth");
+    let plain = BackboneConfig::Vgg16(Vgg16Config::default());
+    let start = "no weights for vgg-16: expected vgg16.safetensors, vgg16-*.safetensors or";
+    assert!(text(&plain, dir).contains(start), "{}", text(&plain, dir));
+    touch("resnet50_thin_opennsfw.safetensors");
+    touch("resnet50-0676ba61.pth");
+    found(&BackboneConfig::ResNet50(ResNetConfig::default()), "resnet50-0676ba61.pth");
+    let thin = BackboneConfig::ResNet50(ResNetConfig::open_nsfw());
+    found(&thin, "resnet50_thin_opennsfw.safetensors");
+    for (config, name) in [
+        (plain, "vgg16.pth"),
+        (BackboneConfig::ResNet18(ResNetConfig::default()), "resnet18-f37072fd.pth"),
+        (BackboneConfig::ResNet101(ResNetConfig::default()), "resnet101-63fe2227.pth"),
+        (BackboneConfig::SqueezeNet(SqueezeNetConfig::default()), "squeezenet1_1.safetensors"),
+    ] {
+        touch(name);
+        found(&config, name);
+    }
 }
 
 #[test]

@@ -12,8 +12,8 @@ use crate::error::{Error, Result};
 const LISTED: usize = 6;
 
 /// The tensors of `weights` that the network of `config` asks for, if it holds all of them and no
-/// others. What the network has no use for by design (classifiers, MobileNetV2's `features.18`)
-/// is left out.
+/// others. What the network has no use for by design (`classifier.*`, `fc.*`, MobileNetV2's
+/// `features.18.*`) is left out.
 ///
 /// # Errors
 ///
@@ -61,6 +61,10 @@ pub fn checked(weights: &Weights, config: &BackboneConfig) -> Result<BTreeMap<St
 fn unused_prefixes(config: &BackboneConfig) -> &'static [&'static str] {
     match config {
         BackboneConfig::SmallCnn(_) => &[],
+        BackboneConfig::Vgg16(_) | BackboneConfig::SqueezeNet(_) => &["classifier."],
+        BackboneConfig::ResNet18(_)
+        | BackboneConfig::ResNet50(_)
+        | BackboneConfig::ResNet101(_) => &["fc."],
         BackboneConfig::MobileNetV2(_) => &["classifier.", "features.18."],
     }
 }

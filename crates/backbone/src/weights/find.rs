@@ -5,12 +5,18 @@ use std::path::{Path, PathBuf};
 
 use crate::config::BackboneConfig;
 use crate::error::{Error, Result};
+use crate::resnet::ResNetConfig;
+use crate::vgg16::VggNorm;
 
 /// Names of a folder that an error lists.
 const LISTED: usize = 8;
 
-/// The weights file of `config`: `path` itself if it is a file; in a folder
-/// `mobilenet_v2_features.safetensors` or else the only `mobilenet_v2*.safetensors`.
+/// Suffixes of weights files, the preferred one first.
+const SUFFIXES: [&str; 2] = ["safetensors", "pth"];
+
+/// The weights file of `config`: `path` itself if it is a file; in a folder the one of torchvision's
+/// name, with or without the digest that torchvision adds, `.safetensors` rather than `.pth`:
+/// `resnet50.safetensors`, `resnet50-0676ba61.pth`.
 ///
 /// # Errors
 ///
@@ -24,31 +30,61 @@ pub fn find_weights(path: &Path, config: &BackboneConfig) -> Result<PathBuf> {
         let network = config.kind().to_owned();
         Err(Error::NoWeights { path: path.to_owned(), network, expected, found })
     };
-    let (exact, start) = match config {
-        BackboneConfig::SmallCnn(_) => {
-            let expected = "the path of one file (there are no pretrained weights of this network)";
-            return none(expected.to_owned(), "another path".to_owned());
-        }
-        BackboneConfig::MobileNetV2(_) => ("mobilenet_v2_features.safetensors", "mobilenet_v2"),
+    let Some((stem, exact)) = names_of(config) else {
+        let expected = "the path of one file (there are no pretrained weights of this network)";
+        return none(expected.to_owned(), "another path".to_owned());
     };
-    let expected = format!("{exact} or {start}*.safetensors");
+    let start = exact.map(|name| format!("{name} or ")).unwrap_or_default();
+    let expected = format!("{start}{stem}.safetensors, {stem}-*.safetensors or the same as .pth");
     if !path.exists() {
         return none(expected, "no such file or folder".to_owned());
     }
     let names = list(path)?;
-    let fits = |name: &&String| name.starts_with(start) && name.ends_with(".safetensors");
-    let candidates: Vec<&String> = names.iter().filter(fits).collect();
-    if names.iter().any(|name| name == exact) {
+    if let Some(exact) = exact.filter(|exact| names.iter().any(|name| name == exact)) {
         return Ok(path.join(exact));
     }
-    match candidates[..] {
-        [one] => Ok(path.join(one)),
-        [] => none(expected, shown(&names)),
-        _ => {
-            let found = candidates.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
-            none(expected, format!("several, {found}; give the path of one"))
+    for suffix in SUFFIXES {
+        let candidates: Vec<&str> =
+            names.iter().map(String::as_str).filter(|name| fits(name, stem, suffix)).collect();
+        match candidates[..] {
+            [one] => return Ok(path.join(one)),
+            [] => {}
+            _ => {
+                let found = candidates.join(", ");
+                return none(expected, format!("several, {found}; give the path of one"));
+            }
         }
     }
+    none(expected, shown(&names))
+}
+
+/// torchvision's name of the network, and that of a file which goes before all others.
+fn names_of(config: &BackboneConfig) -> Option<(&'static str, Option<&'static str>)> {
+    let plain = |stem| Some((stem, None));
+    match config {
+        BackboneConfig::SmallCnn(_) => None,
+        BackboneConfig::Vgg16(config) => match config.norm {
+            VggNorm::None => plain("vgg16"),
+            VggNorm::Batch => plain("vgg16_bn"),
+        },
+        BackboneConfig::ResNet18(_) => plain("resnet18"),
+        BackboneConfig::ResNet50(config) if config.width == ResNetConfig::open_nsfw().width => {
+            plain("resnet50_thin_opennsfw")
+        }
+        BackboneConfig::ResNet50(_) => plain("resnet50"),
+        BackboneConfig::ResNet101(_) => plain("resnet101"),
+        BackboneConfig::MobileNetV2(_) => {
+            Some(("mobilenet_v2", Some("mobilenet_v2_features.safetensors")))
+        }
+        BackboneConfig::SqueezeNet(_) => plain("squeezenet1_1"),
+    }
+}
+
+/// Whether `name` is `stem.suffix` or `stem-….suffix`.
+fn fits(name: &str, stem: &str, suffix: &str) -> bool {
+    let rest = name.strip_prefix(stem).and_then(|rest| rest.strip_suffix(suffix));
+    rest.and_then(|rest| rest.strip_suffix('.'))
+        .is_some_and(|middle| middle.is_empty() || middle.starts_with('-'))
 }
 
 /// The names in a folder, sorted.

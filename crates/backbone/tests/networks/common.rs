@@ -36,7 +36,8 @@ pub(crate) fn sine_parameters(config: &BackboneConfig) -> BTreeMap<String, Var> 
 /// A builder over these variables.
 pub(crate) fn builder(vars: &BTreeMap<String, Var>) -> VarBuilder<'static> {
     let tensors = vars.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
-    VarBuilder::from_tensors(tensors, DType::F64, &Device::Cpu)
+    let dtype = vars.values().next().map_or(DType::F64, |var| var.dtype());
+    VarBuilder::from_tensors(tensors, dtype, &Device::Cpu)
 }
 
 /// `sin(1 + flat index)`.
