@@ -1,10 +1,12 @@
 """torchvision's side of the backbones: the golden numbers of `crates/backbone`, and the whole
 comparison.
 
-    python backbones.py golden                 writes crates/backbone/tests/fixtures/torchvision.json
-    python backbones.py compare [FOLDER]       every feature of every stage, against the example
-                                               `features`; FOLDER holds weights/ and photographs
-                                               (*.jpg, *.png, at any depth), by default ../shared
+    python backbones.py golden [FOLDER]     writes crates/backbone/tests/fixtures/torchvision.json
+    python backbones.py compare [FOLDER]    every feature of every stage, against the example
+                                            `features`
+
+FOLDER, by default ../shared, holds weights/ with those that are at hand, and photographs (*.jpg,
+*.png, at any depth).
 
 Weights and images come from a generator that `crates/backbone/tests/networks/drawn.rs` has as
 well: a 64-bit LCG (x ← 6364136223846793005·x + 1442695040888963407), begun at the FNV-1a hash of
@@ -53,6 +55,12 @@ TRAINED = [
     ({"kind": "squeezenet-1.1"}, [33, 47]),
 ]
 PICKS = 8
+# Weights that are at hand, by the configuration that takes them.
+REAL = [
+    (THIN, "resnet50_thin_opennsfw.safetensors"),
+    ({"kind": "mobilenet-v2"}, "mobilenet_v2_features.safetensors"),
+    ({"kind": "squeezenet-1.1"}, "squeezenet1_1.safetensors"),
+]
 
 
 def drawn(name, shape):
@@ -145,6 +153,12 @@ def seed(net, config):
             tensor.copy_(torch.from_numpy(values))
 
 
+def pretrain(net, config, file):
+    tensors = load(file)
+    found = {name: tensors[name] for name in ours(net, config)}
+    net.load_state_dict(found, strict=False)
+
+
 def image(shape):
     return torch.from_numpy(drawn("image", shape).astype(np.float32))
 
@@ -159,28 +173,32 @@ def summary(tensor):
     return shape | {name: rounded(x) for name, x in numbers.items()} | picks
 
 
-def golden():
+def golden(folder):
     cases = []
-    for phase, tried in [("eval", EVALUATED), ("train", TRAINED)]:
-        for config, size in tried:
-            net, stages = network(config)
-            seed(net, config)
-            net = net.double().train(phase == "train")
-            count = 2 if phase == "train" else 1
-            maps = features(net, stages, image([count, 3, *size]).double())
-            case = {"config": config, "phase": phase, "image": [count, 3, *size]}
-            case["stages"] = [{"name": n} | summary(m) for n, m in zip(stages, maps)]
-            if phase == "train":
-                direction = torch.from_numpy(drawn("direction", list(maps[-1].shape)))
-                (maps[-1] * direction).sum().backward()
-                named = [(n, p) for n, p in net.named_parameters() if n in ours(net, config)]
-                # A norm by the batch takes a bias out again: its gradient is rounding.
-                named = [(n, p) for n, p in named if p.grad.abs().mean() > 1e-10]
-                # The first, one in the middle and the last three.
-                chosen = [named[0], named[len(named) // 2]] + named[-3:]
-                case["gradients"] = [{"name": n} | summary(p.grad) for n, p in chosen]
-            cases.append(case)
-            print(config, phase, file=sys.stderr)
+    tried = [("eval", *case, None) for case in EVALUATED]
+    tried += [("train", *case, None) for case in TRAINED]
+    tried += [("pretrained", config, [65, 97], file) for config, file in REAL]
+    for phase, config, size, file in tried:
+        net, stages = network(config)
+        seed(net, config)
+        if file is not None:
+            pretrain(net, config, folder / "weights" / file)
+        net = net.double().train(phase == "train")
+        count = 2 if phase == "train" else 1
+        maps = features(net, stages, image([count, 3, *size]).double())
+        case = {"config": config, "phase": phase, "image": [count, 3, *size]}
+        case["stages"] = [{"name": n} | summary(m) for n, m in zip(stages, maps)]
+        if phase == "train":
+            direction = torch.from_numpy(drawn("direction", list(maps[-1].shape)))
+            (maps[-1] * direction).sum().backward()
+            named = [(n, p) for n, p in net.named_parameters() if n in ours(net, config)]
+            # A norm by the batch takes a bias out again: its gradient is rounding.
+            named = [(n, p) for n, p in named if p.grad.abs().mean() > 1e-10]
+            # The first, one in the middle and the last three.
+            chosen = [named[0], named[len(named) // 2]] + named[-3:]
+            case["gradients"] = [{"name": n} | summary(p.grad) for n, p in chosen]
+        cases.append(case)
+        print(config, phase, file=sys.stderr)
     made = f"torch {torch.__version__}, torchvision {torchvision.__version__}, in f64"
     lines = ",\n    ".join(json.dumps(case) for case in cases)
     text = f'{{\n  "made_with": "{made}",\n  "cases": [\n    {lines}\n  ]\n}}\n'
@@ -231,22 +249,18 @@ def compare(folder):
     build = "cargo build --release --package backbone --example features".split()
     subprocess.run(build, cwd=ROOT, check=True)
     program = ROOT / "target/release/examples/features"
-    real = {"mobilenet-v2": "mobilenet_v2_features", "squeezenet-1.1": "squeezenet1_1"}
     inputs = [("seeded image", image([1, 3, 241, 321]))]
     if (pictures := photographs(folder)) is not None:
         inputs.append((f"{len(pictures)} photographs", pictures))
     worst = 0.0
     for config, _ in EVALUATED:
         net, stages = network(config)
-        pretrained = "resnet50_thin_opennsfw" if config is THIN else real.get(config["kind"])
-        file = folder / "weights" / f"{pretrained}.safetensors"
-        kinds = ["seeded"] + (["pretrained"] if file.is_file() else [])
-        for kind in kinds:
+        files = [folder / "weights" / file for of, file in REAL if of == config]
+        for file in [None] + [file for file in files if file.is_file()]:
             seed(net, config)
-            if kind == "pretrained":
-                tensors = load(file)
-                found = {name: tensors[name] for name in ours(net, config)}
-                net.load_state_dict(found, strict=False)
+            if file is not None:
+                pretrain(net, config, file)
+            kind = "seeded" if file is None else file.stem
             net.eval()
             for name, x in inputs:
                 with tempfile.TemporaryDirectory() as temporary, torch.no_grad():
@@ -268,9 +282,8 @@ def compare(folder):
 if __name__ == "__main__":
     torch.manual_seed(0)
     match sys.argv[1:]:
-        case ["golden"]:
-            golden()
-        case ["compare", *rest]:
-            compare(pathlib.Path(rest[0]) if rest else ROOT / "../shared")
+        case [("golden" | "compare") as command, *rest] if len(rest) < 2:
+            run = golden if command == "golden" else compare
+            run(pathlib.Path(rest[0]) if rest else ROOT / "../shared")
         case _:
             raise SystemExit(__doc__)

@@ -75,10 +75,12 @@ pub enum Error {
         reason: String,
     },
     /// Content that is not what a weights file holds.
-    #[error("{}: not a usable safetensors file: {reason}", path.display())]
+    #[error("{}: not a usable {format} file: {reason}", path.display())]
     Malformed {
         /// Which file.
         path: PathBuf,
+        /// As what it was read.
+        format: &'static str,
         /// What is wrong, and where.
         reason: String,
     },

@@ -11,7 +11,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let config = BackboneConfig::MobileNetV2(MobileNetV2Config { output_stride: Some(16) });
 //! let file = backbone::find_weights("weights".as_ref(), &config)?;
-//! let tensors = backbone::checked(&backbone::load_safetensors(&file)?, &config)?;
+//! let tensors = backbone::checked(&backbone::load_weights(&file)?, &config)?;
 //! let vb = VarBuilder::from_tensors(tensors.into_iter().collect(), DType::F32, &Device::Cpu);
 //! let network = config.build(vb, NormMode::Frozen)?;
 //! let photograph = Tensor::zeros((1, 3, 240, 320), DType::F32, &Device::Cpu)?;
@@ -52,4 +52,4 @@ pub use resnet::{ResNetConfig, StemPool, StridePlace};
 pub use small_cnn::SmallCnnConfig;
 pub use squeezenet::SqueezeNetConfig;
 pub use vgg16::{Vgg16Config, VggNorm};
-pub use weights::{Weights, checked, find_weights, load_safetensors};
+pub use weights::{Weights, checked, find_weights, load_pth, load_safetensors, load_weights};

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use backbone::{
     BackboneConfig, Error, MobileNetV2Config, ResNetConfig, SqueezeNetConfig, Vgg16Config, VggNorm,
-    checked, find_weights, load_safetensors,
+    Weights, checked, find_weights, load_safetensors,
 };
 use candle_core::{DType, Device, Tensor};
 
@@ -103,6 +103,29 @@ fn long_lists_are_cut() {
     tensors.retain(|name, _| !name.starts_with("features.9."));
     let text = message(&tensors);
     assert!(text.contains("15 missing: ") && text.ends_with(" and 9 more"), "{text}");
+}
+
+#[test]
+fn classifiers_are_not_asked_for() {
+    let narrow = ResNetConfig { width: 4, ..ResNetConfig::default() };
+    let cases = [
+        (BackboneConfig::Vgg16(Vgg16Config::default()), "classifier.6.weight"),
+        (BackboneConfig::ResNet18(narrow), "fc.bias"),
+        (BackboneConfig::SqueezeNet(SqueezeNetConfig::default()), "classifier.1.weight"),
+    ];
+    for (config, unused) in cases {
+        let ones = |shape: Vec<usize>| Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap();
+        let parameters = config.parameters().unwrap();
+        let mut tensors: BTreeMap<_, _> =
+            parameters.iter().map(|(name, shape)| (name.clone(), ones(shape.clone()))).collect();
+        tensors.extend(named(&[unused]));
+        let mut weights = Weights { path: "FILE".into(), tensors, sha256: String::new() };
+        let kept = checked(&weights, &config).unwrap();
+        assert!(kept.keys().eq(parameters.keys()), "{unused}");
+        weights.tensors.extend(named(&["head.bias"]));
+        let error = checked(&weights, &config).unwrap_err().to_string();
+        assert!(error.ends_with("1 left over: head.bias [1]"), "{error}");
+    }
 }
 
 #[test]

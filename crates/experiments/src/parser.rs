@@ -35,7 +35,7 @@ impl Pretrained {
             return Ok(None);
         }
         let file = backbone::find_weights(path, config)?;
-        let weights = backbone::load_safetensors(&file)?;
+        let weights = backbone::load_weights(&file)?;
         let tensors = backbone::checked(&weights, config)?;
         Ok(Some(Self { tensors, sha256: weights.sha256 }))
     }

@@ -4,10 +4,13 @@
 //! of `len` elements those at `i · len / 8`, the mean, and the mean of the magnitudes. The
 //! generator is [`crate::drawn`] here and `drawn` there.
 
+use std::path::Path;
+
 use crate::common::{builder, flat};
 use crate::drawn::{drawn, image, parameters};
-use backbone::{BackboneConfig, NormMode, Phase};
+use backbone::{BackboneConfig, NormMode, Phase, checked, find_weights, load_weights};
 use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
 
 #[derive(serde::Deserialize)]
 struct Golden {
@@ -100,6 +103,25 @@ fn a_training_step_is_torchvisions() {
         for golden in &case.gradients {
             let gradient = gradients.get(vars[&golden.name].as_tensor()).unwrap();
             golden.check(gradient, 1e-5, &title);
+        }
+    }
+}
+
+#[test]
+fn pretrained_features_are_torchvisions() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/weights");
+    for case in cases("pretrained") {
+        let title = title(&case.config);
+        let Ok(file) = find_weights(&folder, &case.config) else {
+            eprintln!("skipped: no weights of {title} in {}", folder.display());
+            continue;
+        };
+        let tensors = checked(&load_weights(&file).unwrap(), &case.config).unwrap();
+        let vb = VarBuilder::from_tensors(tensors.into_iter().collect(), DType::F32, &Device::Cpu);
+        let network = case.config.build(vb, NormMode::Frozen).unwrap();
+        let maps = network.forward(&image(&case.image, DType::F32), Phase::Eval).unwrap();
+        for (map, golden) in maps.iter().zip(&case.stages) {
+            golden.check(map, 1e-4, &title);
         }
     }
 }
