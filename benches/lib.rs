@@ -5,10 +5,12 @@
 //! Not here: who is compared with whom (`cargo xtask bench`), and PyTorch's side of it
 //! (`peers/side.py`).
 
+mod backbones;
 mod metrics;
 mod resnet;
 mod scans;
 
+pub use backbones::Network;
 use candle_core::{DType, Device, Tensor, Var};
 use grid_ops::{Activation, Conv2d, ConvTranspose2d, Corners, Pool, Rounding};
 pub use metrics::{Labels, alone};
@@ -69,6 +71,8 @@ pub enum Work {
     Confusion { k: usize, labels: Labels },
     /// [`seg_metrics::stats::compare`] of two arms.
     Bootstrap { seeds: u32, images: u32, k: u32 },
+    /// The features of a backbone.
+    Backbone { network: Network, n: usize, h: usize, w: usize },
 }
 
 /// How far an operation is run.
@@ -135,6 +139,7 @@ pub fn cases() -> Vec<Case> {
     .into_iter()
     .chain(scans::cases())
     .chain(metrics::cases())
+    .chain(backbones::cases())
     .collect()
 }
 
@@ -217,6 +222,7 @@ impl Case {
             }
             Work::Confusion { k, labels } => metrics::confusion_task(k, labels),
             Work::Bootstrap { seeds, images, k } => Ok(metrics::bootstrap_task(seeds, images, k)),
+            Work::Backbone { network, n, h, w } => backbones::task(network, [n, h, w], pass),
         }
     }
 }

@@ -61,6 +61,17 @@ REAL = [
     ({"kind": "mobilenet-v2"}, "mobilenet_v2_features.safetensors"),
     ({"kind": "squeezenet-1.1"}, "squeezenet1_1.safetensors"),
 ]
+# By the names that `benches/backbones.rs` has for them.
+TIMED = {
+    "vgg16": {"kind": "vgg-16"},
+    "vgg16-batch": {"kind": "vgg-16", "norm": "batch"},
+    "resnet18": {"kind": "resnet-18"},
+    "resnet50": {"kind": "resnet-50"},
+    "resnet50-half": THIN,
+    "resnet101": {"kind": "resnet-101"},
+    "mobilenet-v2": {"kind": "mobilenet-v2"},
+    "squeezenet": {"kind": "squeezenet-1.1"},
+}
 
 
 def drawn(name, shape):
@@ -119,19 +130,23 @@ def network(config):
     return net, stages
 
 
+def through(net, last):
+    """The part of the network up to and with the module `last`."""
+    if isinstance(net, resnet.ResNet):
+        stem = [net.conv1, net.bn1, net.relu, net.maxpool]
+        return torch.nn.Sequential(*stem, net.layer1, net.layer2, net.layer3, net.layer4)
+    return net.features[: int(last.removeprefix("features.")) + 1]
+
+
 def features(net, stages, x):
-    """The outputs of these modules. The classifier behind them, if it runs, is not wanted."""
+    """The outputs of these modules."""
     found = {}
     hooks = [
         module.register_forward_hook(lambda _, __, y, name=name: found.update({name: y.clone()}))
         for name, module in net.named_modules()
         if name in stages
     ]
-    if isinstance(net, resnet.ResNet):
-        x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
-        net.layer4(net.layer3(net.layer2(net.layer1(x))))
-    else:
-        net.features(x)
+    through(net, stages[-1])(x)
     for hook in hooks:
         hook.remove()
     return [found[name] for name in stages]

@@ -2,7 +2,7 @@
 
 Every line read names a case, a pass and for how long to repeat it; the answer is the median time of
 the better of PyTorch's two memory formats, and this process's peak memory. Confusion matrices are
-numpy's. Requires: torch, numpy.
+numpy's. Requires: torch, numpy, and torchvision for backbones.
 """
 
 import json
@@ -79,6 +79,8 @@ def task(case, backward, memory_format):
         return confusion.prepare(case)
     if case["op"] == "resnet18_step":
         return resnet18_step(case, backward, memory_format)
+    if case["op"] == "backbone":
+        return backbone(case, backward, memory_format)
     inputs, run = prepare(case)
     laid_out = lambda t: t.contiguous(memory_format=memory_format) if t.dim() == 4 else t
     inputs = [laid_out(t).requires_grad_(backward) for t in inputs]
@@ -138,6 +140,26 @@ def resnet18_step(case, backward, memory_format):
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+
+    return step
+
+
+def backbone(case, backward, memory_format):
+    """torchvision's features at inference, or in a training step with all parameters' gradients."""
+    import backbones
+
+    net, stages = backbones.network(backbones.TIMED[case["network"]])
+    net = net.to(memory_format=memory_format).train(backward)
+    images = torch.rand(case["n"], 3, case["h"], case["w"]) * 2 - 1
+    images = images.contiguous(memory_format=memory_format)
+    run = backbones.through(net, stages[-1])
+
+    def step():
+        with torch.set_grad_enabled(backward):
+            last = run(images)
+            if backward:
+                net.zero_grad()
+                last.backward(torch.ones_like(last))
 
     return step
 

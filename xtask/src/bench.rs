@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use crate::project::{Project, keep_memory};
 use table::{peer, table};
 
-/// The release that the comparison is made with.
-const TORCH: &str = "torch==2.8.0";
+/// The releases that the comparison is made with.
+const TORCH: &str = "torch==2.8.0 torchvision==0.23.0";
 
 /// Passes as the two sides call them; of what has no gradients, the first only.
 const PASSES: [&str; 2] = ["forward", "forward-backward"];
@@ -251,8 +251,8 @@ fn environment() -> anyhow::Result<PathBuf> {
         Ok(())
     };
     step(Command::new("python3").args(["-m", "venv"]).arg(&dir), "python3 -m venv")?;
-    let pip = ["-m", "pip", "install", "--quiet", TORCH, "numpy"];
-    step(Command::new(&python).args(pip), "pip install")?;
+    let pip = ["-m", "pip", "install", "--quiet", "numpy"];
+    step(Command::new(&python).args(pip).args(TORCH.split(' ')), "pip install")?;
     std::fs::write(&ready, TORCH).with_context(|| ready.display().to_string())?;
     Ok(python)
 }

@@ -101,6 +101,9 @@ impl Default for ModelConfig {
 pub enum BackboneMode {
     /// From random or pretrained weights, with batch statistics.
     Trained,
+    /// The same, but the running statistics stay as they are and are used in training as well: for
+    /// fine-tuning with few images a batch.
+    FixedNorms,
     /// Pretrained weights and running statistics stay as they are; features are computed once.
     Frozen,
 }

@@ -89,6 +89,9 @@ impl Parser {
             BackboneMode::Trained => {
                 (config.backbone.build(vb.pp("backbone"), NormMode::Trained)?, 0)
             }
+            BackboneMode::FixedNorms => {
+                (config.backbone.build(vb.pp("backbone"), NormMode::Fixed)?, 0)
+            }
         };
         let all = backbone.stages();
         let of_stride = |stride: usize, name: &str| {
@@ -261,6 +264,38 @@ mod tests {
     use dense_rnn::{Aggregation, Cell, DenseRnnConfig, Graph, Score};
 
     use super::*;
+
+    #[test]
+    fn every_kind_of_backbone_is_a_choice() {
+        let kinds = [
+            r#"{ "kind": "small-cnn" }"#,
+            r#"{ "kind": "vgg-16", "norm": "batch" }"#,
+            r#"{ "kind": "resnet-18", "width": 4 }"#,
+            r#"{ "kind": "resnet-50", "width": 4, "stride_in": "1x1", "stem_pool": "after" }"#,
+            r#"{ "kind": "resnet-101", "width": 4, "output_stride": 8 }"#,
+            r#"{ "kind": "mobilenet-v2" }"#,
+            r#"{ "kind": "squeezenet-1.1" }"#,
+        ];
+        for kind in kinds {
+            let model = format!(
+                r#"{{ "backbone": {kind}, "backbone_mode": "fixed-norms", "context_stride": 8,
+                      "skip_stride": 4, "adapter_channels": 4, "skip_channels": 2,
+                      "context": {{ "cell": {{ "kind": "none" }} }} }}"#
+            );
+            let config: ModelConfig = serde_json::from_str(&model).unwrap();
+            let (parser, parameters) = Parser::build(&config, 3, 0, None).unwrap();
+            let pixels = Tensor::ones((1, 3, 64, 96), DType::F32, &Device::Cpu).unwrap();
+            let logits = parser.logits(&Inputs::Pixels(pixels), Phase::Train).unwrap();
+            let (_, classes, h, w) = logits.dims4().unwrap();
+            assert_eq!((classes, h.abs_diff(16) <= 1, w.abs_diff(24) <= 1), (3, true, true));
+            // The backbone's own statistics have not moved.
+            for (name, now) in parser.running_statistics() {
+                let initial = &parameters.all()[&name];
+                let of = |tensor: &Tensor| tensor.to_vec1::<f32>().unwrap();
+                assert_eq!(of(&now) == of(initial), name.starts_with("backbone."), "{name}");
+            }
+        }
+    }
 
     #[test]
     fn a_place_attends_over_the_contexts_grid() {

@@ -134,7 +134,7 @@ fn checked_cells(sweep: &Sweep, request: &Request) -> anyhow::Result<Vec<(Cell, 
     let cells = sweep.cells().into_iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
     for (_, config) in &cells {
         ensure!(
-            config.model.backbone_mode == BackboneMode::Trained || request.weights.is_some(),
+            config.model.backbone_mode != BackboneMode::Frozen || request.weights.is_some(),
             "model.backbone_mode = \"frozen\" needs pretrained weights: give --weights PATH, \
              a file or a folder that holds it"
         );
@@ -198,13 +198,14 @@ struct Loaded {
 }
 
 impl Loaded {
-    /// What two cells must have in common to share images and features.
+    /// What two cells must have in common to share images, weights and features.
     fn key(config: &CellConfig) -> String {
         let mut shared = config.model.clone();
         shared.context = dense_rnn::DenseRnnConfig::default();
         let frozen = config.model.backbone_mode == BackboneMode::Frozen;
         let features = frozen.then_some((shared, config.training.flip));
-        format!("{:?} {:?} {features:?}", config.dataset, config.fingerprints)
+        let backbone = &config.model.backbone;
+        format!("{:?} {:?} {backbone:?} {features:?}", config.dataset, config.fingerprints)
     }
 
     fn load(request: &Request, config: &CellConfig, key: String) -> anyhow::Result<Self> {
