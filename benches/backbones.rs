@@ -58,6 +58,7 @@ pub(crate) fn cases() -> Vec<Case> {
     let of = |n: usize| {
         networks.map(|(network, title)| Case {
             name: format!("backbone {title} {n}×3 360×480"),
+            passes: Pass::ALL.to_vec(),
             work: Work::Backbone { network, n, h: 360, w: 480 },
         })
     };

@@ -82,7 +82,10 @@ fn same_test(a: &Record, b: &Record) -> anyhow::Result<()> {
 /// The matrices of a record's images.
 fn sparse(record: &Record) -> Vec<Vec<(u32, u64)>> {
     let cells = |counts: &[u64]| {
-        counts.chunks_exact(2).map(|pair| (u32::try_from(pair[0]).unwrap_or(u32::MAX), pair[1])).collect()
+        counts
+            .chunks_exact(2)
+            .map(|pair| (u32::try_from(pair[0]).unwrap_or(u32::MAX), pair[1]))
+            .collect()
     };
     record.images.iter().map(|image| cells(&image.counts)).collect()
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use anyhow::Context;
+use clap::Parser as _;
 use experiments::{compare, datasets, interrupt, reproduce, table};
 use run_record::{Record, Sweep};
 

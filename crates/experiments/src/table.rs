@@ -82,7 +82,11 @@ pub fn caption(sweep: &Sweep, records: &[Record]) -> String {
              its 95 % interval over other seeds and other test images like these; **bold** where \
              it leaves out 0{}. ",
             bases.join(" and "),
-            if seeds.len() == 1 { "; of one seed it speaks of these two networks only" } else { "" },
+            if seeds.len() == 1 {
+                "; of one seed it speaks of these two networks only"
+            } else {
+                ""
+            },
         ),
     };
     format!(
@@ -102,11 +106,10 @@ fn mean_and_deviation(values: &[f64]) -> String {
     }
 }
 
-fn difference(first: (&str, &[&Record]), second: (&str, &[&Record])) -> String {
-    let arm = |(name, records): (&str, &[&Record])| Arm {
-        name: name.to_owned(),
-        records: records.to_vec(),
-    };
+fn difference<'r>(first: (&str, &[&'r Record]), second: (&str, &[&'r Record])) -> String {
+    fn arm<'r>((name, records): (&str, &[&'r Record])) -> Arm<'r> {
+        Arm { name: name.to_owned(), records: records.to_vec() }
+    }
     match compare_arms(&arm(first), &arm(second)) {
         Ok(found) => {
             let [estimate, low, high] =

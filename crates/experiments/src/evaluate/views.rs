@@ -17,7 +17,7 @@ use crate::parser::{Parser, Phase};
 /// # Errors
 ///
 /// An image the parser cannot take.
-pub fn predict_views(
+pub(crate) fn predict_views(
     parser: &Parser,
     image: &image::RgbImage,
     config: &EvaluationConfig,
