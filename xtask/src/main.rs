@@ -6,8 +6,8 @@
 
 mod bench;
 mod ci;
-mod data;
 mod experiments;
+mod passed_on;
 mod project;
 mod reproduce;
 mod tables;
@@ -28,6 +28,7 @@ use crate::project::Project;
   cargo xtask reproduce                      train and compare all arms on the synthetic set
   cargo xtask reproduce camvid --data-root PATH/TO/camvid --weights PATH/TO/weights
   cargo xtask data list                      which datasets there are and how to get them
+  cargo xtask compare target/reproduce/synthetic --to fcn
   cargo xtask ci                             everything a change must pass"
 )]
 struct Cli {
@@ -38,7 +39,12 @@ struct Cli {
 #[derive(clap::Subcommand)]
 enum Command {
     Reproduce(reproduce::Args),
-    Data(data::Args),
+    /// List, check, prepare, count, make and show datasets; `data --help` says how.
+    Data(passed_on::Args),
+    /// Compare arms by their records, with 95 % intervals; `compare --help` says how.
+    Compare(passed_on::Args),
+    /// Score predictions saved as PNGs; `score --help` says how.
+    Score(passed_on::Args),
     Tables(tables::Args),
     Bench(bench::Args),
     /// Check the house rules: who depends on whom, file heads and lengths, manifests.
@@ -62,7 +68,9 @@ fn main() -> ExitCode {
 fn run(project: &Project, command: &Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Reproduce(args) => return reproduce::run(project, args),
-        Command::Data(args) => return data::run(project, args),
+        Command::Data(args) => return passed_on::run(project, "data", args),
+        Command::Compare(args) => return passed_on::run(project, "compare", args),
+        Command::Score(args) => return passed_on::run(project, "score", args),
         Command::Tables(args) => tables::run(project, args)?,
         Command::Bench(args) => bench::run(project, args)?,
         Command::Tidy => tidy::run(project)?,

@@ -4,7 +4,7 @@
 //! or the frozen backbone's features, [`parser`] is the network, [`train`] fits it, [`evaluate`]
 //! scores it, and [`reproduce`] does so for every cell of a sweep and writes a record for each.
 //! [`table`], [`compare`] and [`report`] are derived from records alone. [`datasets`] is what people do with a
-//! dataset before that.
+//! dataset before that, [`score`] reads predictions of whatever origin from files.
 //!
 //! Not here: numeric kernels (see `grid-ops`, `attention`, `dense-rnn`).
 
@@ -23,5 +23,6 @@ pub mod progress;
 pub mod provenance;
 pub mod report;
 pub mod reproduce;
+pub mod score;
 pub mod table;
 pub mod train;

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser as _;
-use experiments::{compare, datasets, interrupt, reproduce, table};
+use experiments::{compare, datasets, interrupt, reproduce, score, table};
 use run_record::{Record, Sweep};
+use seg_metrics::Protocol;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -61,6 +62,29 @@ enum Command {
         #[arg(long, value_name = "FILE.md")]
         out: Option<PathBuf>,
     },
+    /// Score predictions that are saved as PNGs in the dataset's own encoding.
+    #[command(
+        after_help = "Encodings: cityscapes labelIds (with instanceIds beside the labels also the
+instance scores), ade20k 1 to 150, camvid 0 to 10, pascal-context 0 to 59, 0 being background.
+
+Examples:
+  cargo xtask score --protocol cityscapes --labels gtFine/val --predictions mine
+  cargo xtask score --protocol ade20k --labels annotations/validation --predictions mine --json s.json"
+    )]
+    Score {
+        /// camvid, ade20k, cityscapes, pascal-context-59 or pascal-context-60.
+        #[arg(long)]
+        protocol: Protocol,
+        /// Folder of label files, subfolders included.
+        #[arg(long, value_name = "DIR")]
+        labels: PathBuf,
+        /// Folder of predictions, subfolders included.
+        #[arg(long, value_name = "DIR")]
+        predictions: PathBuf,
+        /// Write every number to this file as well.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Print the Markdown tables of a folder of records.
     Table {
         /// The folder that holds the records.
@@ -106,6 +130,15 @@ fn run(command: Command) -> anyhow::Result<()> {
                 std::fs::write(&file, &text).with_context(|| file.display().to_string())?;
             }
             print!("{text}");
+            Ok(())
+        }
+        Command::Score { protocol, labels, predictions, json } => {
+            let scored = score::score(&score::Request { protocol, labels, predictions })?;
+            if let Some(file) = json {
+                let text = serde_json::to_string_pretty(&scored.json)?;
+                std::fs::write(&file, text + "\n").with_context(|| file.display().to_string())?;
+            }
+            print!("{}", scored.text);
             Ok(())
         }
         Command::Table { records, sweep } => {

@@ -47,7 +47,7 @@ fn a_set_is_made_checked_counted_and_shown() {
 #[test]
 fn problems_end_in_exit_code_1_and_a_list() {
     let dir = tempfile::tempdir().unwrap();
-    said(dir.path(), &["synth", "camvid", "set", "--images", "3", "--size-px", "48"]);
+    said(dir.path(), &["synth", "camvid", "set", "--images", "3", "--size-px", "64"]);
     std::fs::write(dir.path().join("set/trainannot/beacons_000001.png"), "no PNG").unwrap();
     std::fs::write(dir.path().join("set/valannot/left_over.png"), "").unwrap();
     let output = data(dir.path(), &["verify", "camvid", "--data-root", "set", "--partial"]);

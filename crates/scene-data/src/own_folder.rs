@@ -59,16 +59,29 @@ struct Folders {
     labels: PathBuf,
 }
 
+/// What the values of the label PNGs mean.
+pub(crate) fn table_of(root: &Path) -> Result<ClassTable, Error> {
+    let file = Layout::Folder.locate(root)?.join(DESCRIPTION);
+    let description = read(&file)?;
+    table(&description).map_err(|message| Error::Description { file, message })
+}
+
+fn read(file: &Path) -> Result<Description, Error> {
+    let text = read_text(file)?;
+    toml::from_str(&text).map_err(|error| {
+        let before = error.span().map_or("", |span| &text[..span.start]);
+        let line = before.matches('\n').count() + 1;
+        let message = format!("line {line}: {}", error.message());
+        Error::Description { file: file.to_path_buf(), message }
+    })
+}
+
 /// Lists a split: all photographs of its folder, sorted by name.
 pub(crate) fn list(root: &Path, split: Split) -> Result<Listing, Error> {
     let root = Layout::Folder.locate(root)?;
     let file = root.join(DESCRIPTION);
     let wrong = |message: String| Error::Description { file: file.clone(), message };
-    let text = read_text(&file)?;
-    let description: Description = toml::from_str(&text).map_err(|error| {
-        let before = error.span().map_or("", |span| &text[..span.start]);
-        wrong(format!("line {}: {}", before.matches('\n').count() + 1, error.message()))
-    })?;
+    let description = read(&file)?;
     let table = table(&description).map_err(wrong)?;
     let folders = description
         .split

@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod bad_input;
+mod compare;
 mod runs;
 mod tiny;
