@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
-use grid_ops::Activation;
+use grid_ops::{Activation, add};
 
 use crate::branch::{Branch, Scale, ScalePass};
 use crate::conv_norm::{ConvNorm, ConvNormSpec};
@@ -216,7 +216,7 @@ impl InvertedResidual {
             y = layer.forward(&y, phase)?;
         }
         Ok(match &self.join {
-            Join::Residual(branch) => (x + scales.apply(branch, y)?)?,
+            Join::Residual(branch) => add(x, &scales.apply(branch, y)?, Activation::Identity)?,
             Join::Plain => y,
         })
     }

@@ -8,6 +8,7 @@
 
 use candle_core::{D, Tensor};
 
+use crate::add::checked as checked_sum;
 use crate::batch_norm::checked as checked_norm;
 use crate::conv2d::{checked, mirror_of};
 use crate::cross_entropy::{IGNORE, Truth, same_size};
@@ -228,6 +229,16 @@ pub fn upsampled_cross_entropy(
     let log_sum = logits.exp()?.sum_keepdim(1)?.log()?;
     let of_label = logits.contiguous()?.gather(&classes, 1)?;
     Ok(((log_sum - of_label)? * weights)?.sum_all()?)
+}
+
+/// See [`add`](crate::add()).
+///
+/// # Errors
+///
+/// As there.
+pub fn add(x: &Tensor, y: &Tensor, activation: Activation) -> Result<Tensor> {
+    checked_sum(x, y)?;
+    activated(&(x + y)?, activation)
 }
 
 fn activated(x: &Tensor, activation: Activation) -> Result<Tensor> {

@@ -22,6 +22,7 @@
 //!
 //! Not here: parameters and configurations of networks, and what candle already does right.
 
+mod add;
 mod argmax;
 mod avg_pool;
 mod batch_norm;
@@ -42,6 +43,7 @@ mod strided;
 mod turn;
 mod units;
 
+pub use add::add;
 pub use argmax::argmax_upsampled;
 pub use avg_pool::{avg_pool2d, global_avg_pool};
 pub use batch_norm::{BatchNorm, batch_norm, batch_norm_frozen};

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
-use grid_ops::Activation;
+use grid_ops::{Activation, add};
 
 use super::{Depth, StridePlace};
 use crate::branch::{Branch, ScalePass};
@@ -105,7 +105,7 @@ impl Block {
             Some(shortcut) => shortcut.forward(x, phase)?,
             None => x.clone(),
         };
-        Ok((x + y)?.relu()?)
+        Ok(add(&x, &y, Activation::Relu)?)
     }
 
     pub(super) fn convs(&self) -> impl Iterator<Item = &ConvNorm> {
