@@ -41,19 +41,24 @@ pub fn compare_arms(first: &Arm<'_>, second: &Arm<'_>) -> anyhow::Result<Compari
         seeds(second)
     );
     let protocol: Protocol = one.protocol.parse()?;
-    let images = |arm: &Arm<'_>| -> Vec<(u64, Vec<Vec<(u32, u64)>>)> {
+    let counts = |arm: &Arm<'_>| -> Vec<SeedCounts> {
         let chosen = arm.records.iter().filter(|record| common.contains(&record.cell.seed));
-        chosen.map(|record| (record.cell.seed, sparse(record))).collect()
+        chosen.map(|record| SeedCounts { seed: record.cell.seed, images: sparse(record) }).collect()
     };
-    let (of_first, of_second) = (images(first), images(second));
-    let runs = |images| -> Vec<Run<'_>> {
-        let images: &Vec<(u64, Vec<Vec<(u32, u64)>>)> = images;
-        images.iter().map(|(seed, images)| Run { seed: *seed, images }).collect()
-    };
+    let (of_first, of_second) = (counts(first), counts(second));
+    fn runs(counts: &[SeedCounts]) -> Vec<Run<'_>> {
+        counts.iter().map(|counts| Run { seed: counts.seed, images: &counts.images }).collect()
+    }
     let classes = one.dataset.classes.len();
     let absent = protocol.absent_class();
     compare(classes, absent, &runs(&of_first), &runs(&of_second), &Bootstrap::default())
         .with_context(names)
+}
+
+/// The matrices of one record, image by image.
+struct SeedCounts {
+    seed: u64,
+    images: Vec<Vec<(u32, u64)>>,
 }
 
 fn same_test(a: &Record, b: &Record) -> anyhow::Result<()> {

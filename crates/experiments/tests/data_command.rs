@@ -1,4 +1,5 @@
 //! `experiments data` as a person types it.
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -1,4 +1,5 @@
 //! `experiments score` on files: whole sets get numbers, anything wrong gets a list and none.
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::fs;
 use std::path::Path;

@@ -41,11 +41,11 @@ impl Statistics {
             }
             let mut part = Self::empty(classes);
             let labelled: u64 = counts[..classes].iter().sum();
-            for class in 0..classes {
-                part.class_pixels[class] = counts[class];
-                part.class_images[class] = u64::from(counts[class] > 0);
-                part.class_image_pixels[class] = if counts[class] > 0 { labelled } else { 0 };
-            }
+            let occurs = |pixels: &u64| *pixels > 0;
+            part.class_pixels = counts[..classes].to_vec();
+            part.class_images = counts[..classes].iter().map(|n| u64::from(occurs(n))).collect();
+            part.class_image_pixels =
+                counts[..classes].iter().map(|n| if occurs(n) { labelled } else { 0 }).collect();
             part.images = 1;
             part.ignored_pixels = counts[usize::from(IGNORE)];
             part.sizes = vec![sample.image.dimensions().into()];
