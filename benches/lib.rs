@@ -7,13 +7,15 @@
 
 mod backbones;
 mod metrics;
+mod photographs;
 mod resnet;
 mod scans;
 
 pub use backbones::Network;
 use candle_core::{DType, Device, Tensor, Var};
 use grid_ops::{Activation, Conv2d, ConvTranspose2d, Corners, Pool, Rounding};
-pub use metrics::{Labels, alone};
+pub use metrics::Labels;
+pub use photographs::{Files, Reader};
 pub use scans::{Aggregate, Peer, ScanSizes, growth};
 
 /// One operation on one shape.
@@ -67,6 +69,10 @@ pub enum Work {
     ScanProducts { n: usize, c: usize, d: usize, h: usize, w: usize },
     /// A whole training step of a ResNet-18 of output stride 16, or its forward part.
     Resnet18Step { n: usize, k: usize, h: usize, w: usize },
+    /// Training samples of 512×512 from pairs of files, six a thread.
+    Photographs { files: Files, threads: usize },
+    /// One label file.
+    LabelPng { reader: Reader },
     /// [`seg_metrics::ConfusionMatrix::add`] of 2048×1024 pixels.
     Confusion { k: usize, labels: Labels },
     /// [`seg_metrics::stats::compare`] of two arms.
@@ -139,8 +145,14 @@ pub fn cases() -> Vec<Case> {
     .into_iter()
     .chain(scans::cases())
     .chain(metrics::cases())
+    .chain(photographs::cases())
     .chain(backbones::cases())
     .collect()
+}
+
+/// What has no peer to be compared with.
+pub fn alone() -> Vec<Case> {
+    metrics::alone().into_iter().chain(photographs::alone()).collect()
 }
 
 impl Case {
@@ -220,6 +232,8 @@ impl Case {
                 let mut step = resnet::Step::new(images, labels(&[n, h, w], k)?, k)?;
                 Ok(Box::new(move || step.run(pass)))
             }
+            Work::Photographs { files, threads } => photographs::task(files, threads),
+            Work::LabelPng { reader } => photographs::label_task(reader),
             Work::Confusion { k, labels } => metrics::confusion_task(k, labels),
             Work::Bootstrap { seeds, images, k } => Ok(metrics::bootstrap_task(seeds, images, k)),
             Work::Backbone { network, n, h, w } => backbones::task(network, [n, h, w], pass),

@@ -34,7 +34,7 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// What nobody else offers: comparisons of two arms over ADE20K's validation images.
-pub fn alone() -> Vec<Case> {
+pub(crate) fn alone() -> Vec<Case> {
     let case = |seeds: u32| Case {
         name: format!("bootstrap 10000 × 2000 × 150, seeds {seeds}"),
         passes: vec![Pass::Forward],

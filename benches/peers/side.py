@@ -2,7 +2,7 @@
 
 Every line read names a case, a pass and for how long to repeat it; the answer is the median time of
 the better of PyTorch's two memory formats, and this process's peak memory. Confusion matrices are
-numpy's. Requires: torch, numpy, and torchvision for backbones.
+numpy's, photographs Pillow's. Requires: torch, torchvision, numpy, pillow.
 """
 
 import json
@@ -13,10 +13,12 @@ import sys
 import time
 
 import numpy
+import PIL
 import torch
 import torch.nn.functional as F
 
 import confusion
+import photographs
 import scans
 
 torch.set_num_threads(int(os.environ["PEER_THREADS"]))
@@ -77,6 +79,8 @@ def prepare(case):
 def task(case, backward, memory_format):
     if case["op"] == "confusion":
         return confusion.prepare(case)
+    if case["op"] == "photographs":
+        return photographs.prepare(case)
     if case["op"] == "resnet18_step":
         return resnet18_step(case, backward, memory_format)
     if case["op"] == "backbone":
@@ -176,7 +180,7 @@ def median(task, seconds):
 
 def main():
     prepared = {}
-    versions = {"torch": torch.__version__, "numpy": numpy.__version__}
+    versions = {"torch": torch.__version__, "numpy": numpy.__version__, "pillow": PIL.__version__}
     print(json.dumps(versions), flush=True)
     for line in sys.stdin:
         request = json.loads(line)

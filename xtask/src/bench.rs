@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the criterion suites, and our times beside PyTorch's and numpy's.
+//! `cargo xtask bench`: the criterion suites, and our times beside those of PyTorch, numpy and Pillow.
 
 mod table;
 
@@ -18,7 +18,7 @@ const TORCH: &str = "torch==2.8.0 torchvision==0.23.0";
 /// Passes as the two sides call them; of what has no gradients, the first only.
 const PASSES: [&str; 2] = ["forward", "forward-backward"];
 
-/// Time the operations: criterion's suites, or beside PyTorch and numpy.
+/// Time the operations: criterion's suites, or beside PyTorch, numpy and Pillow.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask bench                          criterion's suites
@@ -32,7 +32,7 @@ pub(crate) struct Args {
     /// Time the scans on larger and larger grids, and print time and memory.
     #[arg(long, conflicts_with = "peers")]
     growth: bool,
-    /// A Python that has torch and numpy; without it, an environment is made in the user's cache folder.
+    /// A Python that has torch, numpy and Pillow; without it, an environment is made in the user's cache folder.
     #[arg(long, requires = "peers", value_name = "PATH")]
     python: Option<PathBuf>,
     /// Only cases whose name contains this.
@@ -108,7 +108,8 @@ pub(crate) fn run(project: &Project, args: &Args) -> anyhow::Result<()> {
         }
     }
     let record = json!({
-        "torch": versions["torch"], "numpy": versions["numpy"], "threads": threads,
+        "torch": versions["torch"], "numpy": versions["numpy"], "pillow": versions["pillow"],
+        "threads": threads,
         "rounds": args.rounds, "cpu": cpu(), "rows": rows,
     });
     let out = target.join("bench");
@@ -251,7 +252,7 @@ fn environment() -> anyhow::Result<PathBuf> {
         Ok(())
     };
     step(Command::new("python3").args(["-m", "venv"]).arg(&dir), "python3 -m venv")?;
-    let pip = ["-m", "pip", "install", "--quiet", "numpy"];
+    let pip = ["-m", "pip", "install", "--quiet", "numpy", "pillow"];
     step(Command::new(&python).args(pip).args(TORCH.split(' ')), "pip install")?;
     std::fs::write(&ready, TORCH).with_context(|| ready.display().to_string())?;
     Ok(python)

@@ -2,17 +2,20 @@
 //!
 //! The way of one cell (an arm with a seed): [`config`] says what it is, [`data`] holds its images
 //! or the frozen backbone's features, [`parser`] is the network, [`train`] fits it, [`evaluate`]
-//! scores it, and [`reproduce`] does so for every cell of a sweep and writes a record for each.
+//! scores it, and [`reproduce`] does so for every cell of a sweep and writes a record and a
+//! [`checkpoint`] for each, which [`eval`] reads.
 //! [`table`], [`compare`] and [`report`] are derived from records alone. [`datasets`] is what people do with a
 //! dataset before that, [`score`] reads predictions of whatever origin from files.
 //!
 //! Not here: numeric kernels (see `grid-ops`, `attention`, `dense-rnn`).
 
+pub mod checkpoint;
 pub mod clock;
 pub mod compare;
 pub mod config;
 pub mod data;
 pub mod datasets;
+pub mod eval;
 pub mod evaluate;
 pub mod interrupt;
 pub mod optimizer;

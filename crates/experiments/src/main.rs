@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser as _;
-use experiments::{compare, datasets, interrupt, reproduce, score, table};
+use experiments::{compare, datasets, eval, interrupt, reproduce, score, table};
 use run_record::{Record, Sweep};
+use scene_data::Split;
 use seg_metrics::Protocol;
 
 #[global_allocator]
@@ -62,6 +63,29 @@ enum Command {
         #[arg(long, value_name = "FILE.md")]
         out: Option<PathBuf>,
     },
+    /// Score a trained network anew: on another split, in several sizes, saving its predictions.
+    #[command(after_help = "Examples:
+  cargo xtask eval target/reproduce/synthetic/cells/CELL.json
+  cargo xtask eval CELL.json --data-root DIR --split val --set scales=[0.75,1,1.25] --set mirror=averaged
+  cargo xtask eval CELL.json --data-root DIR --save-predictions mine")]
+    Eval {
+        #[command(flatten)]
+        network: Network,
+        /// Which images.
+        #[arg(long, default_value = "test")]
+        split: Split,
+        /// Change how images are seen, a key of `evaluation`; may be given several times.
+        #[arg(long, value_name = "KEY=VALUE")]
+        set: Vec<String>,
+        /// Write predictions to this folder, as PNGs in the dataset's own encoding.
+        #[arg(long, value_name = "DIR")]
+        save_predictions: Option<PathBuf>,
+    },
+    /// Score a record's network again and say whether the record's numbers hold.
+    Verify {
+        #[command(flatten)]
+        network: Network,
+    },
     /// Score predictions that are saved as PNGs in the dataset's own encoding.
     #[command(
         after_help = "Encodings: cityscapes labelIds (with instanceIds beside the labels also the
@@ -94,6 +118,31 @@ Examples:
         #[arg(long)]
         sweep: PathBuf,
     },
+}
+
+/// A trained network and what it needs.
+#[derive(clap::Args)]
+struct Network {
+    /// Its record, in the `cells` of a sweep's output folder.
+    record: PathBuf,
+    /// Its checkpoint [default: the record's own].
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
+    /// The root folder of the dataset.
+    #[arg(long, value_name = "DIR")]
+    data_root: Option<PathBuf>,
+    /// The pretrained weights that the backbone began with.
+    #[arg(long, value_name = "PATH")]
+    weights: Option<PathBuf>,
+}
+
+impl Network {
+    /// Its evaluation on test, as in its record.
+    fn request(self) -> eval::Request {
+        let Self { record, checkpoint, data_root, weights } = self;
+        let (split, set, save_predictions) = (Split::Test, Vec::new(), None);
+        eval::Request { record, checkpoint, data_root, weights, split, set, save_predictions }
+    }
 }
 
 fn main() -> ExitCode {
@@ -130,6 +179,17 @@ fn run(command: Command) -> anyhow::Result<()> {
                 std::fs::write(&file, &text).with_context(|| file.display().to_string())?;
             }
             print!("{text}");
+            Ok(())
+        }
+        Command::Eval { network, split, set, save_predictions } => {
+            interrupt::listen()?;
+            let request = eval::Request { split, set, save_predictions, ..network.request() };
+            print!("{}", eval::eval(&request)?);
+            Ok(())
+        }
+        Command::Verify { network } => {
+            interrupt::listen()?;
+            print!("{}", eval::verify(&network.request())?);
             Ok(())
         }
         Command::Score { protocol, labels, predictions, json } => {

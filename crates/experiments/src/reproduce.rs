@@ -10,10 +10,11 @@ use run_record::{Cell, DatasetFacts, Record, Sweep, Timing};
 use scene_data::{Class, DatasetConfig, SceneDataset, Split};
 use seg_metrics::Protocol;
 
+use crate::checkpoint::{self, Snapshot};
 use crate::config::{BackboneMode, CellConfig, Flip};
 use crate::data::{Examples, View};
 use crate::datasets::with_flag;
-use crate::evaluate::{evaluate, predict, seconds_per_image};
+use crate::evaluate::{evaluate_with, predict, seconds_per_image};
 use crate::interrupt::{self, Interrupted};
 use crate::parameters::Parameters;
 use crate::parser::{Parser, Pretrained};
@@ -297,8 +298,16 @@ fn run_cell(
         progress,
         &name,
     )?;
+    let file = checkpoint::file(&request.out_dir, &cell.file_stem());
+    Snapshot::take(&parser, &parameters)?.write(&file, &cell.hash())?;
     let start = std::time::Instant::now();
-    let scores = evaluate(&parser, &data.test, data.protocol, &config.evaluation)?;
+    let (mut done, images) = (0, data.test.len());
+    let (test, protocol) = (&data.test, data.protocol);
+    let scores = evaluate_with(&parser, test, protocol, &config.evaluation, &mut |_| {
+        done += 1;
+        progress.doing(format!("{name}: test image {done} of {images}"));
+        Ok(())
+    })?;
     let evaluation_s = start.elapsed().as_secs_f64();
     for nth in 0..data.test.len().min(pictures::SHOWN) {
         let sample = data.test.sample(nth)?;

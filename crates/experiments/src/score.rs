@@ -268,7 +268,7 @@ fn same_size(
 }
 
 /// Every score of a matrix.
-fn of_matrix(
+pub(crate) fn of_matrix(
     protocol: Protocol,
     images: usize,
     names: &[&str],

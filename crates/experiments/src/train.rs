@@ -1,13 +1,12 @@
 //! Fits one cell; the best epoch on val is what remains.
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use candle_core::{Tensor, Var};
 use run_record::EpochPoint;
 use seg_metrics::Protocol;
 
+use crate::checkpoint::Snapshot;
 use crate::clock::{Clock, Part};
 use crate::config::{EvaluationConfig, TrainingConfig};
 use crate::data::{Epoch, Examples, epoch_order};
@@ -117,28 +116,4 @@ pub fn train(
 
 fn diverged(step: usize, what: &str) -> String {
     format!("training diverged at step {step}: {what}; try a lower training.learning_rate")
-}
-
-/// A copy of every parameter and running statistic.
-struct Snapshot {
-    values: BTreeMap<String, Tensor>,
-    statistics: BTreeMap<String, Tensor>,
-}
-
-impl Snapshot {
-    fn take(parser: &Parser, parameters: &Parameters) -> anyhow::Result<Self> {
-        let copy = |(name, var): (String, Var)| Ok((name, var.as_tensor().copy()?));
-        let values = parameters.trainable().into_iter().map(copy);
-        let values = values.collect::<candle_core::Result<_>>()?;
-        let statistics = parser.running_statistics();
-        Ok(Self { values, statistics })
-    }
-
-    fn restore(self, parser: &Parser, parameters: &Parameters) -> anyhow::Result<()> {
-        let vars = parameters.trainable();
-        for (name, value) in &self.values {
-            vars[name].set(value)?;
-        }
-        parser.load_running_statistics(&self.statistics)
-    }
 }

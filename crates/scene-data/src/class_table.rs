@@ -61,20 +61,29 @@ impl ClassTable {
 
     /// Replaces each stored value by its class index.
     pub(crate) fn decode(&self, labels: &mut LabelMap, file: &Path) -> Result<(), Error> {
-        // What the values become, and which values there are not.
-        let class: [u8; 256] = std::array::from_fn(|v| self.class_of(v).unwrap_or(0));
-        let unknown: [bool; 256] = std::array::from_fn(|v| self.class_of(v).is_none());
-        // Blocks stay in the first cache between the two loops, which have no early exit.
-        for (block, values) in labels.data.chunks_mut(BLOCK).enumerate() {
-            if values.iter().fold(false, |found, &value| found | unknown[usize::from(value)])
-                && let Some(at) = values.iter().position(|&value| unknown[usize::from(value)])
-            {
-                let value = usize::from(values[at]);
-                return Err(self.unknown_value(file, value, block * BLOCK + at, labels.width));
+        let class: [Option<u8>; 256] = std::array::from_fn(|value| self.class_of(value));
+        let wrong = |at, value: u8| self.unknown_value(file, value.into(), at, labels.width);
+        let map = |at: usize, value: u8| class[usize::from(value)].ok_or_else(|| wrong(at, value));
+        // Regions are what labels are made of: eight pixels mostly are those of the word before.
+        let (mut last, mut last_mapped) = ([0; WORD], None);
+        let mut words = labels.data.chunks_exact_mut(WORD);
+        for (nth, word) in words.by_ref().enumerate() {
+            let found = <[u8; WORD]>::try_from(&*word).unwrap_or_default();
+            if found != last || last_mapped.is_none() {
+                let mut mapped = [0; WORD];
+                for (at, (to, value)) in mapped.iter_mut().zip(found).enumerate() {
+                    *to = map(nth * WORD + at, value)?;
+                }
+                (last, last_mapped) = (found, Some(mapped));
             }
-            for value in values {
-                *value = class[usize::from(*value)];
+            if let Some(mapped) = last_mapped {
+                word.copy_from_slice(&mapped);
             }
+        }
+        let rest = words.into_remainder();
+        let start = labels.width * labels.height - rest.len();
+        for (at, value) in rest.iter_mut().enumerate() {
+            *value = map(start + at, *value)?;
         }
         Ok(())
     }
@@ -121,7 +130,7 @@ impl ClassTable {
 }
 
 /// Pixels looked up at a time.
-const BLOCK: usize = 8192;
+const WORD: usize = 8;
 
 /// The parts of a `classes.toml` that decide how labels are read; the other keys are facts for
 /// readers and for official scores.

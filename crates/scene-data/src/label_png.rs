@@ -40,8 +40,8 @@ pub fn read_label_png(file: &Path) -> Result<LabelMap, Error> {
             hint: "an instance map (such as Cityscapes' instanceIds) in place of the class labels?",
         });
     }
-    let data = unpack(&raw);
-    Ok(LabelMap { width: raw.width, height: raw.height, data })
+    let (width, height) = (raw.width, raw.height);
+    Ok(LabelMap { width, height, data: unpack(raw) })
 }
 
 /// Reads a 16-bit gray PNG; 8-bit gray is widened.
@@ -121,10 +121,10 @@ fn read_raw(file: &Path) -> Result<Raw, Error> {
 }
 
 /// One byte per pixel from 1, 2, 4 or 8 bits, the leftmost pixel in the highest bits.
-fn unpack(raw: &Raw) -> Vec<u8> {
+fn unpack(raw: Raw) -> Vec<u8> {
     let bits = raw.depth as usize;
     if bits == 8 {
-        return raw.bytes.clone();
+        return raw.bytes;
     }
     let mask = (1u8 << bits) - 1;
     let mut data = Vec::with_capacity(raw.width * raw.height);

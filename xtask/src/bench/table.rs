@@ -53,6 +53,7 @@ pub(super) fn table(record: &Value) -> anyhow::Result<String> {
     let text = |key: &str| record[key].as_str().unwrap_or("?");
     let theirs = match whose {
         NUMPY => format!("numpy {} and ours, one thread each", text("numpy")),
+        PILLOW => format!("Pillow {} and ours, as many threads as the name says", text("pillow")),
         _ => format!(
             "PyTorch {} in the better of its two memory formats; {} threads each",
             text("torch"),
@@ -70,10 +71,15 @@ pub(super) fn table(record: &Value) -> anyhow::Result<String> {
 
 /// Who does the other side's work of a case or of a row.
 pub(super) fn peer(case: &Value) -> &'static str {
-    if case["op"] == "confusion" { NUMPY } else { "PyTorch" }
+    match case["op"].as_str() {
+        Some("confusion") => NUMPY,
+        Some("photographs") => PILLOW,
+        _ => "PyTorch",
+    }
 }
 
 const NUMPY: &str = "numpy";
+const PILLOW: &str = "Pillow";
 
 #[cfg(test)]
 mod tests {

@@ -33,6 +33,11 @@ impl Scores {
         100.0 * self.protocol.headline_miou(&self.total).unwrap_or(0.0)
     }
 
+    /// The matrix of the split.
+    pub fn total(&self) -> &ConfusionMatrix {
+        &self.total
+    }
+
     /// All scores over the split.
     pub fn metrics(&self) -> Metrics {
         let percent = |share: Option<f64>| 100.0 * share.unwrap_or(0.0);
@@ -63,6 +68,29 @@ pub fn evaluate(
     protocol: Protocol,
     config: &EvaluationConfig,
 ) -> anyhow::Result<Scores> {
+    evaluate_with(parser, examples, protocol, config, &mut |_| Ok(()))
+}
+
+/// An image and what was predicted for it.
+pub struct Seen<'a> {
+    /// The image.
+    pub sample: &'a Sample,
+    /// One class index a pixel, row-major at the label's size.
+    pub prediction: &'a [u8],
+}
+
+/// As [`evaluate`], and hands every image to `seen` with its prediction, in order.
+///
+/// # Errors
+///
+/// As there, and those of `seen`.
+pub fn evaluate_with(
+    parser: &Parser,
+    examples: &Examples,
+    protocol: Protocol,
+    config: &EvaluationConfig,
+    seen: &mut dyn FnMut(Seen<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<Scores> {
     let classes = parser.classes();
     let mut total = ConfusionMatrix::new(classes);
     let (mut images, mut distance) = (Vec::new(), Vec::new());
@@ -76,6 +104,7 @@ pub fn evaluate(
         let counts = matrix.to_sparse().into_iter().flat_map(|(at, n)| [u64::from(at), n]);
         images.push(ImageCounts { id: sample.id.clone(), counts: counts.collect() });
         count_by_distance(&sample, &prediction, &mut distance);
+        seen(Seen { sample: &sample, prediction: &prediction })?;
     }
     Ok(Scores { protocol, total, images, distance })
 }

@@ -3,5 +3,6 @@
 
 mod bad_input;
 mod compare;
+mod eval;
 mod runs;
 mod tiny;

@@ -1,0 +1,171 @@
+//! Scores of a trained network anew: on another split, seen otherwise, its predictions saved.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use run_record::Record;
+use scene_data::{LabelFiles, LabelMap, Split};
+use seg_metrics::Protocol;
+
+use crate::checkpoint::{self, Snapshot};
+use crate::config::CellConfig;
+use crate::data::{Examples, View};
+use crate::datasets::with_flag;
+use crate::evaluate::{Scores, evaluate_with};
+use crate::parser::{Parser, Pretrained};
+use crate::progress::Progress;
+use crate::score;
+
+/// What is to be evaluated.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// A record of a sweep's `cells`.
+    pub record: PathBuf,
+    /// Its checkpoint; the one beside the record if absent.
+    pub checkpoint: Option<PathBuf>,
+    /// The dataset's root.
+    pub data_root: Option<PathBuf>,
+    /// The pretrained weights, for a frozen backbone.
+    pub weights: Option<PathBuf>,
+    /// Which images.
+    pub split: Split,
+    /// `key=value` changes of `evaluation`, such as `scales=[0.75,1]`.
+    pub set: Vec<String>,
+    /// Where predictions go, in the dataset's own encoding.
+    pub save_predictions: Option<PathBuf>,
+}
+
+/// A network as its record and checkpoint describe it, with what it was scored on.
+struct Trained {
+    record: Record,
+    config: CellConfig,
+    parser: Parser,
+    protocol: Protocol,
+}
+
+/// Evaluates a network and says what it scored.
+///
+/// # Errors
+///
+/// A record, checkpoint, dataset or weights that do not belong together.
+pub fn eval(request: &Request) -> anyhow::Result<String> {
+    let trained = load(request)?;
+    let (scores, names) = scored(&trained, request)?;
+    let images = scores.images.len();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    Ok(score::of_matrix(trained.protocol, images, &names, scores.total()).text)
+}
+
+/// Evaluates a record's network as the record says, and holds the numbers against it.
+///
+/// # Errors
+///
+/// As [`eval`]'s, and any number that differs.
+pub fn verify(request: &Request) -> anyhow::Result<String> {
+    let trained = load(request)?;
+    let (scores, _) = scored(&trained, request)?;
+    let (found, said) = (scores.metrics(), &trained.record.metrics);
+    let differs = scores.images.iter().zip(&trained.record.images).filter(|(a, b)| a != b).count();
+    ensure!(
+        scores.images.len() == trained.record.images.len() && differs == 0 && found == *said,
+        "{}: the record does not hold: mIoU {:.4} % found, {:.4} % recorded; {differs} of {} images \
+         differ (another machine may round differently: the record is of {})",
+        request.record.display(),
+        found.miou_percent,
+        said.miou_percent,
+        scores.images.len(),
+        trained.record.provenance.cpu,
+    );
+    Ok(format!(
+        "{}: holds, mIoU {:.4} % and the matrices of {} images are those of the record\n",
+        request.record.display(),
+        found.miou_percent,
+        scores.images.len()
+    ))
+}
+
+fn load(request: &Request) -> anyhow::Result<Trained> {
+    let record = Record::read(&request.record)?;
+    let mut value = record.cell.config.clone();
+    for change in &request.set {
+        set_evaluation(&mut value, change)?;
+    }
+    let config = CellConfig::from_value(&value).context("the record's configuration")?;
+    let pretrained = match (&request.weights, &record.weights_sha256) {
+        (Some(path), _) => Pretrained::find(path, &config.model.backbone)?,
+        (None, None) => None,
+        (None, Some(sha256)) => bail!(
+            "{}: its backbone began with weights of SHA-256 {sha256}: pass --weights PATH",
+            request.record.display()
+        ),
+    };
+    let found = pretrained.as_ref().map(|weights| weights.sha256.clone());
+    ensure!(
+        found == record.weights_sha256,
+        "--weights have SHA-256 {}, the record's had {}",
+        found.unwrap_or_else(|| "none".into()),
+        record.weights_sha256.unwrap_or_else(|| "none".into())
+    );
+    let classes = record.dataset.classes.len();
+    let seed = record.cell.seed;
+    let (parser, parameters) = Parser::build(&config.model, classes, seed, pretrained.as_ref())?;
+    let file = match &request.checkpoint {
+        Some(file) => file.clone(),
+        None => {
+            let out_dir = request.record.parent().and_then(Path::parent);
+            checkpoint::file(out_dir.unwrap_or(Path::new(".")), &record.cell.file_stem())
+        }
+    };
+    Snapshot::read(&file, &record.cell_hash)?.restore(&parser, &parameters)?;
+    let protocol = record.protocol.parse()?;
+    Ok(Trained { record, config, parser, protocol })
+}
+
+/// Sets a key of `evaluation`.
+fn set_evaluation(config: &mut serde_json::Value, change: &str) -> anyhow::Result<()> {
+    let wrong =
+        || format!("cannot set `{change}`: expected KEY=VALUE, for example scales=[0.75,1]");
+    let (key, text) = change.split_once('=').with_context(wrong)?;
+    let key = key.strip_prefix("evaluation.").unwrap_or(key);
+    let parsed = format!("value = {text}").parse::<toml::Table>();
+    let parsed = parsed.or_else(|_| format!("value = {text:?}").parse()).with_context(wrong)?;
+    config["evaluation"][key] = serde_json::to_value(&parsed["value"])?;
+    Ok(())
+}
+
+fn scored(trained: &Trained, request: &Request) -> anyhow::Result<(Scores, Vec<String>)> {
+    let Trained { record, config, parser, protocol } = trained;
+    let root = request.data_root.as_deref();
+    let dataset = config.dataset.open(root, request.split).map_err(with_flag)?;
+    let name = request.split.to_string();
+    let fingerprint = dataset.fingerprint()?;
+    let expected = record.dataset.fingerprints.get(&name);
+    ensure!(
+        expected.is_none_or(|expected| *expected == fingerprint),
+        "{name}: not the images of the record: SHA-256 {fingerprint}, recorded {}",
+        expected.cloned().unwrap_or_default()
+    );
+    let files = match &request.save_predictions {
+        Some(folder) => {
+            std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+            Some((folder, LabelFiles::of(&config.dataset, root)?))
+        }
+        None => None,
+    };
+    let names = dataset.classes().iter().map(|class| class.name.clone()).collect();
+    let mut examples = Examples::new(dataset)?;
+    if config.model.backbone_mode == crate::config::BackboneMode::Frozen {
+        // As in training, so that the numbers are the same to the last bit.
+        examples.cache_features(parser, &[View::Plain], &Progress::new(0))?;
+    }
+    let progress = Progress::new(examples.len() as u64);
+    let scores = evaluate_with(parser, &examples, *protocol, &config.evaluation, &mut |seen| {
+        progress.advance(1);
+        let Some((folder, files)) = &files else { return Ok(()) };
+        let (width, height) = (seen.sample.labels.width, seen.sample.labels.height);
+        let labels = LabelMap { width, height, data: seen.prediction.to_vec() };
+        Ok(files.write(&folder.join(format!("{}.png", seen.sample.id)), &labels)?)
+    });
+    progress.finish();
+    Ok((scores?, names))
+}

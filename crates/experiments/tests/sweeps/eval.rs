@@ -1,0 +1,117 @@
+//! `experiments eval` and `verify` on the checkpoints that sweeps leave.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use scene_data::beacons::BeaconsConfig;
+use scene_data::{Layout, synth};
+
+use crate::tiny::{cells, folder, reproduce};
+
+fn run(dir: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_experiments"));
+    command.current_dir(dir).args(args).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn refused(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1));
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// The only record of a sweep.
+fn record(dir: &Path, out_dir: &str) -> PathBuf {
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(cells(dir, out_dir)).unwrap().map(|e| e.unwrap().path()).collect();
+    assert_eq!(files.len(), 1);
+    files.remove(0)
+}
+
+#[test]
+fn a_record_holds_and_another_view_is_scored() {
+    let dir = folder(2);
+    let args = ["--seeds", "0", "--arms", "dense-attention"];
+    assert!(reproduce(dir.path(), "out", &args).status().unwrap().success());
+    let file = record(dir.path(), "out");
+    let file = file.to_str().unwrap();
+    let text = said(&run(dir.path(), &["verify", file]));
+    assert!(text.contains("holds") && text.contains("3 images"), "{text}");
+    let text = said(&run(dir.path(), &["eval", file, "--split", "val"]));
+    assert!(text.starts_with("3 images. beacons:"), "{text}");
+    let views = ["--set", "scales=[0.75,1]", "--set", "mirror=averaged"];
+    let text = said(&run(dir.path(), &[&["eval", file], &views[..]].concat()));
+    assert!(text.contains("| pixel accuracy |"), "{text}");
+    let windows = ["--set", "window_px=[32,32]", "--set", "window_stride_px=[16,16]"];
+    said(&run(dir.path(), &[&["eval", file], &windows[..]].concat()));
+
+    let message = refused(&run(dir.path(), &["eval", file, "--set", "scals=[1]"]));
+    assert!(message.contains("did you mean `scales`?"), "{message}");
+    let message = refused(&run(dir.path(), &["eval", file, "--save-predictions", "mine"]));
+    assert!(message.contains("beacons on disk"), "{message}");
+}
+
+#[test]
+fn saved_predictions_score_as_the_record_says() {
+    let dir = folder(1);
+    let few = BeaconsConfig {
+        size_px: 48,
+        textures: 2,
+        beacon_px: 7,
+        train_images: 3,
+        val_images: 2,
+        ..BeaconsConfig::default()
+    };
+    synth::write(Layout::Cityscapes, &few, &dir.path().join("city")).unwrap();
+    let args = ["--seeds", "0", "--arms", "fcn", "--set", "dataset={kind=\"cityscapes\"}"];
+    let args = [&args[..], &["--data-root", "city"]].concat();
+    assert!(reproduce(dir.path(), "out", &args).status().unwrap().success());
+    let file = record(dir.path(), "out");
+    let eval = ["eval", file.to_str().unwrap(), "--data-root", "city"];
+    let text = said(&run(dir.path(), &[&eval[..], &["--save-predictions", "mine"]].concat()));
+    let labels = ["--labels", "city/gtFine/val", "--predictions", "mine"];
+    let scored =
+        said(&run(dir.path(), &[&["score", "--protocol", "cityscapes"], &labels[..]].concat()));
+    let head: String = text.lines().take(10).map(|line| format!("{line}\n")).collect();
+    assert!(scored.starts_with(&head), "{scored}\nagainst\n{text}");
+}
+
+#[test]
+fn checkpoints_that_do_not_belong_are_refused() {
+    let dir = folder(1);
+    let run_cell = |out: &str, seed: &str, change: &str| {
+        let args = ["--seeds", seed, "--arms", "fcn", "--set", change];
+        assert!(reproduce(dir.path(), out, &args).status().unwrap().success());
+        record(dir.path(), out)
+    };
+    let one = run_cell("one", "0", "training.weight_decay=0.0");
+    let two = run_cell("two", "1", "training.weight_decay=0.0");
+    let checkpoint = |out: &str| {
+        let mut files = std::fs::read_dir(dir.path().join(out).join("checkpoints")).unwrap();
+        files.next().unwrap().unwrap().path()
+    };
+    let one = one.to_str().unwrap();
+    let other = checkpoint("two");
+    let with = |file: &Path| {
+        refused(&run(dir.path(), &["verify", one, "--checkpoint", file.to_str().unwrap()]))
+    };
+    assert!(with(&other).contains(", not of "), "{}", with(&other));
+    let own = checkpoint("one");
+    let bytes = std::fs::read(&own).unwrap();
+    std::fs::write(&own, &bytes[..bytes.len() / 2]).unwrap();
+    assert!(with(&own).contains("checkpoint"), "{}", with(&own));
+    std::fs::remove_file(&own).unwrap();
+    let message = refused(&run(dir.path(), &["verify", one]));
+    assert!(message.contains("checkpoints/"), "{message}");
+    // Weights that were changed since give other numbers.
+    let file = checkpoint("two");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let last = bytes.len() - 40;
+    bytes[last..].iter_mut().for_each(|byte| *byte ^= 0x3f);
+    std::fs::write(&file, bytes).unwrap();
+    let output = run(dir.path(), &["verify", two.to_str().unwrap()]);
+    assert!(!output.status.success());
+}
