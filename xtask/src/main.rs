@@ -43,6 +43,8 @@ enum Command {
     Data(passed_on::Args),
     /// Compare arms by their records, with 95 % intervals; `compare --help` says how.
     Compare(passed_on::Args),
+    /// Train one network as a configuration says; `train --help` says how.
+    Train(passed_on::Args),
     /// Score a trained network anew, and save its predictions; `eval --help` says how.
     Eval(passed_on::Args),
     /// Say whether a record's numbers hold; `verify --help` says how.
@@ -74,6 +76,7 @@ fn run(project: &Project, command: &Command) -> anyhow::Result<ExitCode> {
         Command::Reproduce(args) => return reproduce::run(project, args),
         Command::Data(args) => return passed_on::run(project, "data", args),
         Command::Compare(args) => return passed_on::run(project, "compare", args),
+        Command::Train(args) => return passed_on::run(project, "train", args),
         Command::Eval(args) => return passed_on::run(project, "eval", args),
         Command::Verify(args) => return passed_on::run(project, "verify", args),
         Command::Score(args) => return passed_on::run(project, "score", args),

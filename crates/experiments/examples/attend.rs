@@ -40,7 +40,7 @@ fn main() -> anyhow::Result<()> {
     let ((train, classes), (val, _), (test, _)) =
         (open(Split::Train)?, open(Split::Val)?, open(Split::Test)?);
     let (parser, parameters) = Parser::build(&config.model, classes, cell.seed, None)?;
-    let progress = Progress::new(train::steps(&config.training, train.len()) as u64);
+    let progress = Progress::new(train::batches(&config.training, train.len()) as u64);
     let fit = train::train(
         &parser,
         &parameters,

@@ -6,7 +6,7 @@ use crate::evaluate::views;
 use anyhow::{Context, ensure};
 use backbone::BackboneConfig;
 use dense_rnn::DenseRnnConfig;
-use scene_data::{AugmentConfig, DatasetConfig};
+use scene_data::{AugmentConfig, ClassWeights, DatasetConfig};
 
 /// Everything that decides a cell's numbers besides its seed.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -108,8 +108,7 @@ pub enum BackboneMode {
     Frozen,
 }
 
-/// How a cell is fitted: AdamW (Loshchilov & Hutter, *Decoupled weight decay regularization*, ICLR
-/// 2019) under a poly schedule with linear warm-up.
+/// How a cell is fitted.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainingConfig {
@@ -117,6 +116,16 @@ pub struct TrainingConfig {
     pub epochs: usize,
     /// Images a step. Default: 8.
     pub batch_size: usize,
+    /// Batches whose gradients are averaged into one step. Default: 1.
+    pub accumulate: usize,
+    /// The rule of a step. Default: AdamW.
+    pub optimizer: OptimizerKind,
+    /// Momentum of SGD. Default: 0.9.
+    pub momentum: f64,
+    /// How the learning rate falls after the warm-up. Default: poly.
+    pub schedule: Schedule,
+    /// How classes are weighed in the loss, by their frequencies in train. Default: alike.
+    pub class_weights: ClassWeights,
     /// Learning rate at the end of the warm-up. Default: 2e-3.
     pub learning_rate: f64,
     /// Factor on the learning rate of the backbone. Default: 1.
@@ -143,6 +152,11 @@ impl Default for TrainingConfig {
         Self {
             epochs: 12,
             batch_size: 8,
+            accumulate: 1,
+            optimizer: OptimizerKind::AdamW,
+            momentum: 0.9,
+            schedule: Schedule::Poly,
+            class_weights: ClassWeights::None,
             learning_rate: 2e-3,
             backbone_lr_factor: 1.0,
             warmup_steps: 50,
@@ -154,6 +168,26 @@ impl Default for TrainingConfig {
             epochs_per_validation: 1,
         }
     }
+}
+
+/// The rule of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerKind {
+    /// Adam with decoupled weight decay.
+    AdamW,
+    /// Stochastic gradient descent with momentum.
+    Sgd,
+}
+
+/// How the learning rate falls after the warm-up, `t` of `T` steps being done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Schedule {
+    /// `(1 - t/T)^poly_power`.
+    Poly,
+    /// `(1 + cos(π t/T)) / 2`.
+    Cosine,
 }
 
 /// Whether training images are mirrored left to right.
@@ -187,6 +221,7 @@ impl CellConfig {
         let positive = [
             ("training.epochs", t.epochs),
             ("training.batch_size", t.batch_size),
+            ("training.accumulate", t.accumulate),
             ("training.epochs_per_validation", t.epochs_per_validation),
             ("model.adapter_channels", model.adapter_channels),
             ("model.context_stride", model.context_stride),
@@ -200,11 +235,13 @@ impl CellConfig {
             ("training.poly_power", t.poly_power),
             ("training.weight_decay", t.weight_decay),
             ("training.clip_norm", t.clip_norm),
+            ("training.momentum", t.momentum),
         ];
         for (name, value) in rates {
             let fine = value.is_finite() && value >= 0.0;
             ensure!(fine, "{name} = {value}: expected a finite number of at least 0");
         }
+        ensure!(t.momentum < 1.0, "training.momentum = {}: expected less than 1", t.momentum);
         ensure!(t.clip_norm > 0.0, "training.clip_norm = 0 would stop all learning");
         ensure!(
             model.skip_stride == 0 || model.skip_channels > 0,

@@ -7,8 +7,9 @@ use anyhow::{Context, ensure};
 use candle_core::{Device, Tensor};
 use rand::Rng;
 use rand::seq::SliceRandom;
+use scene_data::Statistics;
 use scene_data::loader::{Ahead, Ordered, examples};
-use scene_data::{AugmentConfig, Example, Sample, SampleStore, SceneDataset};
+use scene_data::{AugmentConfig, ClassWeights, Example, Sample, SampleStore, SceneDataset};
 use scene_data::{IMAGENET_MEAN, IMAGENET_STD, normalised_planes};
 
 pub use scene_data::View;
@@ -120,6 +121,20 @@ impl Examples {
     /// One that cannot be read.
     pub fn sample(&self, index: usize) -> anyhow::Result<Arc<Sample>> {
         Ok(self.store.get(index)?)
+    }
+
+    /// The weights of the classes in a loss, from how often they occur here; `None` where all
+    /// count alike.
+    ///
+    /// # Errors
+    ///
+    /// A sample that cannot be read.
+    pub fn class_weights(&self, rule: ClassWeights) -> anyhow::Result<Option<Vec<f64>>> {
+        if rule == ClassWeights::None {
+            return Ok(None);
+        }
+        let counted = Statistics::of(self.store.dataset(), &|| {})?;
+        Ok(Some(rule.of(&counted)))
     }
 
     /// What the network starts from for one image as it is, batch of one.

@@ -1,12 +1,12 @@
 //! The `experiments` binary; `cargo xtask` builds and calls it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser as _;
 use experiments::{compare, datasets, eval, interrupt, reproduce, score, table};
-use run_record::{Record, Sweep};
+use run_record::{Arm, Record, Sweep};
 use scene_data::Split;
 use seg_metrics::Protocol;
 
@@ -62,6 +62,33 @@ enum Command {
         /// Write the comparison to this file as well.
         #[arg(long, value_name = "FILE.md")]
         out: Option<PathBuf>,
+    },
+    /// Train one network as a configuration says, and score it on test.
+    #[command(
+        after_help = "A configuration is the [config] of a sweep: the tables dataset, model, training, evaluation.
+
+Examples:
+  cargo xtask train my-config.toml --data-root DIR --out-dir run
+  cargo xtask train my-config.toml --set training.epochs=3 --seed 1 --out-dir run"
+    )]
+    Train {
+        /// The configuration's TOML file.
+        config: PathBuf,
+        /// Where record, checkpoint, report and pictures go.
+        #[arg(long, value_name = "DIR")]
+        out_dir: PathBuf,
+        /// Seed of the initial weights and of every draw.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// The root folder of the dataset.
+        #[arg(long, value_name = "DIR")]
+        data_root: Option<PathBuf>,
+        /// A file of pretrained weights, or a folder that holds it.
+        #[arg(long, value_name = "PATH")]
+        weights: Option<PathBuf>,
+        /// Change a key of the configuration: `--set training.epochs=3`.
+        #[arg(long, value_name = "KEY=VALUE")]
+        set: Vec<String>,
     },
     /// Score a trained network anew: on another split, in several sizes, saving its predictions.
     #[command(after_help = "Examples:
@@ -161,7 +188,27 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Reproduce { sweep, out_dir, data_root, weights, arms, seeds, set, command } => {
             interrupt::listen()?;
             let request = reproduce::Request {
+                origin: sweep.clone(),
+                sweep: Sweep::load(&sweep)?,
+                out_dir,
+                data_root,
+                weights,
+                arms,
+                seeds,
+                set,
+                command,
+            };
+            reproduce::reproduce(&request, &mut std::io::stdout())
+        }
+        Command::Train { config, out_dir, seed, data_root, weights, set } => {
+            interrupt::listen()?;
+            let sweep = one_cell(&config, seed)?;
+            let (arms, seeds) = (Vec::new(), Vec::new());
+            let command = std::env::args().collect::<Vec<_>>().join(" ");
+            let origin = config;
+            let request = reproduce::Request {
                 sweep,
+                origin,
                 out_dir,
                 data_root,
                 weights,
@@ -207,4 +254,18 @@ fn run(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+/// A sweep of one arm, called after the configuration's file, and one seed.
+fn one_cell(file: &Path, seed: u64) -> anyhow::Result<Sweep> {
+    let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let config: toml::Table =
+        text.parse().with_context(|| format!("{}: not a configuration", file.display()))?;
+    let stem = file.file_stem().map_or("config".into(), |stem| stem.to_string_lossy());
+    let fit = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
+    let name: String = stem.chars().map(fit).collect();
+    let (about, compare_to, expected) = (String::new(), Vec::new(), None);
+    let arm =
+        Arm { name: name.clone(), about: about.clone(), config: toml::Table::new(), expected };
+    Ok(Sweep { name, about, seeds: vec![seed], compare_to, config, arms: vec![arm] })
 }

@@ -1,4 +1,4 @@
-//! AdamW with a global gradient norm, under a poly schedule with warm-up.
+//! AdamW and SGD with a global gradient norm, under poly and cosine schedules with warm-up.
 
 use std::collections::BTreeMap;
 
@@ -7,15 +7,18 @@ use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 use rayon::prelude::*;
 
-use crate::config::TrainingConfig;
+use crate::config::{OptimizerKind, Schedule, TrainingConfig};
 
 const BETAS: [f64; 2] = [0.9, 0.999];
 const EPSILON: f64 = 1e-8;
 
-/// AdamW over named variables (Loshchilov & Hutter, ICLR 2019).
-pub struct AdamW {
+/// Gradient descent over named variables: AdamW (Loshchilov & Hutter, *Decoupled weight decay
+/// regularization*, ICLR 2019), or SGD with momentum and weight decay in the gradient, as PyTorch's.
+pub struct Optimizer {
     slots: Vec<Slot>,
     step: i32,
+    /// Batches whose gradients wait in the slots.
+    waiting: usize,
     config: TrainingConfig,
 }
 
@@ -24,11 +27,13 @@ struct Slot {
     var: Var,
     lr_factor: f64,
     weight_decay: f64,
-    /// Running means of the gradient and of its square.
+    /// Sum of the gradients since the last step.
+    gradient: Vec<f32>,
+    /// Running means of the gradient and of its square; of SGD the first is the momentum.
     moments: [Vec<f32>; 2],
 }
 
-impl AdamW {
+impl Optimizer {
     /// An optimizer over `vars`, which it walks in the order of their names.
     ///
     /// Names that begin with `backbone.` learn at `backbone_lr_factor`; vectors and scalars
@@ -41,10 +46,11 @@ impl AdamW {
                 let in_backbone = name.starts_with("backbone.");
                 let lr_factor = if in_backbone { config.backbone_lr_factor } else { 1.0 };
                 let weight_decay = if var.rank() > 1 { config.weight_decay } else { 0.0 };
-                Slot { moments: [zeros(), zeros()], name, var, lr_factor, weight_decay }
+                let (gradient, moments) = (Vec::new(), [zeros(), zeros()]);
+                Slot { name, var, lr_factor, weight_decay, gradient, moments }
             })
             .collect();
-        Self { slots, step: 0, config: config.clone() }
+        Self { slots, step: 0, waiting: 0, config: config.clone() }
     }
 
     /// The learning rate of step `step` out of `steps`, before factors.
@@ -53,64 +59,92 @@ impl AdamW {
         if step < c.warmup_steps.min(steps / 2) {
             return c.learning_rate * (step + 1) as f64 / c.warmup_steps.min(steps / 2) as f64;
         }
-        c.learning_rate * (1.0 - step as f64 / steps as f64).powf(c.poly_power)
+        let done = step as f64 / steps as f64;
+        c.learning_rate
+            * match c.schedule {
+                Schedule::Poly => (1.0 - done).powf(c.poly_power),
+                Schedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * done).cos()),
+            }
     }
 
-    /// Moves every variable against its gradient; returns the gradient's norm before clipping.
+    /// Adds the gradients of one batch to those that the next step takes.
     ///
     /// # Errors
     ///
-    /// A variable without a gradient (a cut graph), or a gradient that is not finite.
-    pub fn step(&mut self, grads: &GradStore, learning_rate: f64) -> anyhow::Result<f64> {
-        let gradients = self
+    /// A variable without a gradient: a cut graph.
+    pub fn add(&mut self, grads: &GradStore) -> anyhow::Result<()> {
+        for slot in &mut self.slots {
+            let grad = grads.get(&slot.var);
+            let grad = grad.with_context(|| format!("{} has no gradient", slot.name))?;
+            let grad = grad.flatten_all()?.to_vec1::<f32>()?;
+            if self.waiting == 0 {
+                slot.gradient = grad;
+            } else {
+                slot.gradient.iter_mut().zip(grad).for_each(|(sum, g)| *sum += g);
+            }
+        }
+        self.waiting += 1;
+        Ok(())
+    }
+
+    /// Moves every variable against the mean of the gradients that were added; returns its norm
+    /// before clipping.
+    ///
+    /// # Errors
+    ///
+    /// A gradient that is not finite.
+    pub fn step(&mut self, learning_rate: f64) -> anyhow::Result<f64> {
+        let batches = self.waiting.max(1) as f64;
+        // Summed in f64 in the order of the names, so that the bits do not depend on threads.
+        let squares: f64 = self
             .slots
             .iter()
-            .map(|slot| {
-                let grad = grads.get(&slot.var);
-                let grad = grad.with_context(|| format!("{} has no gradient", slot.name))?;
-                Ok(grad.flatten_all()?.to_vec1::<f32>()?)
-            })
-            .collect::<anyhow::Result<Vec<_>>>()?;
-        // Summed in f64 in the order of the names, so that the bits do not depend on threads.
-        let squares: f64 = gradients
-            .iter()
-            .map(|grad| grad.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>())
+            .map(|slot| slot.gradient.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>())
             .sum();
-        let norm = squares.sqrt();
+        let norm = squares.sqrt() / batches;
         ensure!(norm.is_finite(), "the gradient is not finite (norm {norm})");
-        let clip = (self.config.clip_norm / norm).min(1.0);
+        let scale = ((self.config.clip_norm / norm).min(1.0) / batches) as f32;
         self.step += 1;
-        let corrections = BETAS.map(|beta| 1.0 - beta.powi(self.step));
-        self.slots.par_iter_mut().zip(gradients).try_for_each(|(slot, grad)| {
+        self.waiting = 0;
+        let (step, config) = (self.step, &self.config);
+        self.slots.par_iter_mut().try_for_each(|slot| {
             let rate = learning_rate * slot.lr_factor;
-            slot.update(&grad, clip as f32, rate, corrections)
+            let mut values = slot.var.flatten_all()?.to_vec1::<f32>()?;
+            match config.optimizer {
+                OptimizerKind::AdamW => slot.adam(&mut values, scale, rate, step),
+                OptimizerKind::Sgd => slot.sgd(&mut values, scale, rate, config.momentum),
+            }
+            slot.var.set(&Tensor::from_vec(values, slot.var.shape(), slot.var.device())?)?;
+            anyhow::Ok(())
         })?;
         Ok(norm)
     }
 }
 
 impl Slot {
-    fn update(
-        &mut self,
-        grad: &[f32],
-        clip: f32,
-        rate: f64,
-        corrections: [f64; 2],
-    ) -> anyhow::Result<()> {
+    fn adam(&mut self, values: &mut [f32], clip: f32, rate: f64, step: i32) {
+        let corrections = BETAS.map(|beta| 1.0 - beta.powi(step));
         let [beta1, beta2] = BETAS.map(|beta| beta as f32);
         let step = (rate / corrections[0]) as f32;
         let scale = (1.0 / corrections[1].sqrt()) as f32;
         let keep = (1.0 - rate * self.weight_decay) as f32;
-        let mut values = self.var.flatten_all()?.to_vec1::<f32>()?;
         let [first, second] = &mut self.moments;
-        for (((value, &grad), m), v) in values.iter_mut().zip(grad).zip(first).zip(second) {
+        let gradient = &self.gradient;
+        for (((value, &grad), m), v) in values.iter_mut().zip(gradient).zip(first).zip(second) {
             let g = clip * grad;
             *m = beta1 * *m + (1.0 - beta1) * g;
             *v = beta2 * *v + (1.0 - beta2) * g * g;
             *value = keep * *value - step * *m / (scale * v.sqrt() + EPSILON as f32);
         }
-        self.var.set(&Tensor::from_vec(values, self.var.shape(), self.var.device())?)?;
-        Ok(())
+    }
+
+    fn sgd(&mut self, values: &mut [f32], clip: f32, rate: f64, momentum: f64) {
+        let (rate, momentum, decay) = (rate as f32, momentum as f32, self.weight_decay as f32);
+        let [buffer, _] = &mut self.moments;
+        for ((value, &grad), m) in values.iter_mut().zip(&self.gradient).zip(buffer) {
+            *m = momentum * *m + clip * grad + decay * *value;
+            *value -= rate * *m;
+        }
     }
 }
 
@@ -125,12 +159,13 @@ mod tests {
         let var = Var::new(&[[1.0f32, -2.0]], &Device::Cpu).unwrap();
         let config =
             TrainingConfig { weight_decay: 0.1, clip_norm: 1e9, ..TrainingConfig::default() };
-        let mut optimizer = AdamW::new([("w".to_owned(), var.clone())].into(), &config);
+        let mut optimizer = Optimizer::new([("w".to_owned(), var.clone())].into(), &config);
         let (mut w, mut m, mut v) = ([1.0f64, -2.0], [0.0; 2], [0.0; 2]);
         for t in 1..=2 {
             // Loss Σ w², gradient 2 w.
             let grads = var.sqr().unwrap().sum_all().unwrap().backward().unwrap();
-            optimizer.step(&grads, 0.01).unwrap();
+            optimizer.add(&grads).unwrap();
+            optimizer.step(0.01).unwrap();
             for i in 0..2 {
                 let g = 2.0 * w[i];
                 m[i] = 0.9 * m[i] + 0.1 * g;
@@ -151,20 +186,67 @@ mod tests {
         let other = Var::new(&[1.0f32], &Device::Cpu).unwrap();
         let config = TrainingConfig { clip_norm: 1.0, ..TrainingConfig::default() };
         let grads = (var.sqr().unwrap().sum_all().unwrap() * 50.0).unwrap().backward().unwrap();
-        let mut optimizer = AdamW::new([("w".to_owned(), var.clone())].into(), &config);
-        assert!((optimizer.step(&grads, 0.0).unwrap() - 500.0).abs() < 1e-3);
+        let mut optimizer = Optimizer::new([("w".to_owned(), var.clone())].into(), &config);
+        optimizer.add(&grads).unwrap();
+        assert!((optimizer.step(0.0).unwrap() - 500.0).abs() < 1e-3);
         assert!((optimizer.slots[0].moments[0][0] - 0.1 * 0.6).abs() < 1e-6);
-        let mut optimizer = AdamW::new([("u".to_owned(), other)].into(), &config);
-        assert_eq!(optimizer.step(&grads, 0.1).unwrap_err().to_string(), "u has no gradient");
+        let mut optimizer = Optimizer::new([("u".to_owned(), other)].into(), &config);
+        assert_eq!(optimizer.add(&grads).unwrap_err().to_string(), "u has no gradient");
+    }
+
+    #[test]
+    fn sgd_steps_are_those_computed_by_hand() {
+        let var = Var::new(&[[1.0f32, -2.0]], &Device::Cpu).unwrap();
+        let config = TrainingConfig {
+            optimizer: OptimizerKind::Sgd,
+            momentum: 0.9,
+            weight_decay: 0.1,
+            clip_norm: 1e9,
+            ..TrainingConfig::default()
+        };
+        let mut optimizer = Optimizer::new([("w".to_owned(), var.clone())].into(), &config);
+        let (mut w, mut m) = ([1.0f64, -2.0], [0.0; 2]);
+        for _ in 0..3 {
+            let grads = var.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+            optimizer.add(&grads).unwrap();
+            optimizer.step(0.01).unwrap();
+            for i in 0..2 {
+                m[i] = 0.9 * m[i] + 2.0 * w[i] + 0.1 * w[i];
+                w[i] -= 0.01 * m[i];
+            }
+        }
+        let got = var.to_vec2::<f32>().unwrap();
+        assert!((0..2).all(|i| (f64::from(got[0][i]) - w[i]).abs() < 1e-6), "{got:?} {w:?}");
+    }
+
+    #[test]
+    fn accumulated_batches_step_along_their_mean() {
+        let of = |factors: &[f64]| {
+            let var = Var::new(&[3.0f32, 4.0], &Device::Cpu).unwrap();
+            let config = TrainingConfig { clip_norm: 1e9, ..TrainingConfig::default() };
+            let mut optimizer = Optimizer::new([("w".to_owned(), var.clone())].into(), &config);
+            for factor in factors {
+                let loss = (var.sqr().unwrap().sum_all().unwrap() * *factor).unwrap();
+                optimizer.add(&loss.backward().unwrap()).unwrap();
+            }
+            let norm = optimizer.step(0.1).unwrap();
+            (norm, var.to_vec1::<f32>().unwrap())
+        };
+        assert_eq!(of(&[1.0, 3.0]), of(&[2.0]));
+        assert!((of(&[2.0]).0 - 20.0).abs() < 1e-5);
     }
 
     #[test]
     fn the_rate_rises_then_falls_to_almost_zero() {
         let config = TrainingConfig { warmup_steps: 10, ..TrainingConfig::default() };
-        let optimizer = AdamW::new(BTreeMap::new(), &config);
+        let optimizer = Optimizer::new(BTreeMap::new(), &config);
         let rate = |step| optimizer.learning_rate(step, 100) / config.learning_rate;
         assert!((rate(0) - 0.1).abs() < 1e-12 && rate(9) <= 1.0);
         assert!((rate(50) - 0.5f64.powf(0.9)).abs() < 1e-12);
         assert!(rate(99) < 0.02);
+        let config = TrainingConfig { schedule: Schedule::Cosine, ..config };
+        let optimizer = Optimizer::new(BTreeMap::new(), &config);
+        let rate = |step| optimizer.learning_rate(step, 100) / config.learning_rate;
+        assert!((rate(50) - 0.5).abs() < 1e-12 && rate(99) < 0.001 && rate(4) == 0.5);
     }
 }

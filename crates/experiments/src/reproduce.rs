@@ -24,8 +24,10 @@ use crate::{pictures, provenance, report, table, train};
 /// What the user asked for.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// The sweep's file.
-    pub sweep: PathBuf,
+    /// What is to be run.
+    pub sweep: Sweep,
+    /// The file it comes from, for messages.
+    pub origin: PathBuf,
     /// Where records, report and pictures go.
     pub out_dir: PathBuf,
     /// The root of the dataset, for datasets that are on disk.
@@ -107,7 +109,7 @@ fn judge(sweep: &Sweep, records: &[Record], out: &mut dyn Write) -> anyhow::Resu
 }
 
 fn narrowed(request: &Request) -> anyhow::Result<Sweep> {
-    let mut sweep = Sweep::load(&request.sweep)?;
+    let mut sweep = request.sweep.clone();
     if !request.arms.is_empty() {
         sweep.keep_arms(&request.arms)?;
     }
@@ -127,7 +129,7 @@ fn narrowed(request: &Request) -> anyhow::Result<Sweep> {
 fn checked_cells(sweep: &Sweep, request: &Request) -> anyhow::Result<Vec<(Cell, CellConfig)>> {
     let read = |mut cell: Cell| {
         let config = CellConfig::from_value(&cell.config)
-            .with_context(|| format!("arm {} of {}", cell.arm, request.sweep.display()))?;
+            .with_context(|| format!("arm {} of {}", cell.arm, request.origin.display()))?;
         // With every default spelled out: a changed default makes another cell.
         cell.config = serde_json::to_value(&config)?;
         Ok((cell, config))
@@ -159,7 +161,8 @@ fn run_cells(
         let Some(data) = &loaded else { continue };
         let progress = progress.get_or_insert_with(|| {
             let images = data.train.len();
-            let steps: usize = missing.iter().map(|(_, c)| train::steps(&c.training, images)).sum();
+            let steps: usize =
+                missing.iter().map(|(_, c)| train::batches(&c.training, images)).sum();
             Progress::new(steps as u64)
         });
         let record = run_cell(request, cell, config, data, progress)

@@ -12,7 +12,7 @@ use crate::config::{EvaluationConfig, TrainingConfig};
 use crate::data::{Epoch, Examples, epoch_order};
 use crate::evaluate::evaluate;
 use crate::interrupt;
-use crate::optimizer::AdamW;
+use crate::optimizer::Optimizer;
 use crate::parameters::Parameters;
 use crate::parser::{Parser, Phase};
 use crate::progress::Progress;
@@ -30,9 +30,13 @@ pub struct Fit {
     pub seconds: f64,
 }
 
-/// The steps that [`train`] will report to its progress.
-pub fn steps(config: &TrainingConfig, images: usize) -> usize {
+/// The batches that [`train`] will report to its progress.
+pub fn batches(config: &TrainingConfig, images: usize) -> usize {
     config.epochs * images.div_ceil(config.batch_size)
+}
+
+fn steps_per_epoch(config: &TrainingConfig, images: usize) -> usize {
+    images.div_ceil(config.batch_size).div_ceil(config.accumulate)
 }
 
 /// Trains `parser` on `train` and leaves it with the parameters of the best epoch on `val`.
@@ -52,13 +56,15 @@ pub fn train(
 ) -> anyhow::Result<Fit> {
     let start = Instant::now();
     let mut clock = Clock::start();
-    let mut optimizer = AdamW::new(parameters.trainable(), config);
-    let total = steps(config, train.len());
+    let mut optimizer = Optimizer::new(parameters.trainable(), config);
+    let weights = train.class_weights(config.class_weights)?;
+    let total = config.epochs * steps_per_epoch(config, train.len());
     let plain = EvaluationConfig::default();
     let (mut step, mut curve) = (0, Vec::new());
     let mut best: Option<(f64, usize, Snapshot)> = None;
     for epoch in 0..config.epochs {
         let (mut loss_sum, mut batches, mut rate) = (0.0, 0, 0.0);
+        let in_epoch = train.len().div_ceil(config.batch_size);
         let order = epoch_order(seed, epoch, train.len(), config.flip);
         let (augment, batch_size) = (&config.augment, config.batch_size);
         let mut shown = train.batches(Epoch { augment, seed, epoch, order, batch_size });
@@ -69,17 +75,23 @@ pub fn train(
             clock.ran(Part::Data);
             let logits = parser.logits(&batch.inputs, Phase::Train)?;
             clock.ran(Part::Forward);
-            let loss = grid_ops::upsampled_cross_entropy(&logits, &batch.labels, None)?;
+            let loss =
+                grid_ops::upsampled_cross_entropy(&logits, &batch.labels, weights.as_deref())?;
             let value = f64::from(loss.to_scalar::<f32>()?);
             clock.ran(Part::Loss);
             if !value.is_finite() {
                 bail!(diverged(step, &format!("the loss is {value}")));
             }
-            rate = optimizer.learning_rate(step, total);
             let grads = loss.backward()?;
             clock.ran(Part::Backward);
-            optimizer.step(&grads, rate).with_context(|| diverged(step, "no step was taken"))?;
-            (loss_sum, batches, step) = (loss_sum + value, batches + 1, step + 1);
+            optimizer.add(&grads)?;
+            batches += 1;
+            loss_sum += value;
+            if batches % config.accumulate == 0 || batches == in_epoch {
+                rate = optimizer.learning_rate(step, total);
+                optimizer.step(rate).with_context(|| diverged(step, "no step was taken"))?;
+                step += 1;
+            }
             // Gradients and the graph are given back here.
             drop((grads, loss, logits));
             clock.ran(Part::Optimiser);
@@ -97,7 +109,7 @@ pub fn train(
             None
         };
         clock.ran(Part::Validation);
-        let train_loss = loss_sum / f64::from(batches);
+        let train_loss = loss_sum / batches as f64;
         let scored = val_miou_percent.map_or(String::new(), |m| format!("  val mIoU {m:.1} %"));
         progress.line(&format!(
             "{name}: epoch {}/{}  loss {train_loss:.4}{scored}  {:.0} s",

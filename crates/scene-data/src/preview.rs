@@ -50,7 +50,9 @@ pub fn legend(rows: &[(&Class, f64)], width: usize) -> RgbImage {
                 *pixel = Rgb(class.color);
             }
         }
-        let name: String = class.name.chars().take(19).collect();
+        // Of ADE20K's synonyms the first is enough.
+        let name = class.name.split(',').next().unwrap_or_default();
+        let name: String = name.chars().take(19).collect();
         write_text(&mut out, x + 22, y, &format!("{name} {:.1}%", 100.0 * share));
     }
     out
@@ -67,27 +69,39 @@ pub fn contact_sheet(dataset: &dyn SceneDataset, count: usize) -> Result<RgbImag
     let count = count.min(dataset.len());
     let columns = count.clamp(1, COLUMNS);
     let step = TILE_PX + GAP_PX;
-    let (width, height) = (columns * step, count.div_ceil(columns) * 2 * step);
-    let mut sheet = RgbImage::from_pixel(width as u32, height as u32, BACKGROUND);
+    let width = columns * step;
     let mut pixels = vec![0u64; dataset.classes().len()];
+    let mut tiles = Vec::with_capacity(count);
     for place in 0..count {
         let sample = dataset.sample(place * dataset.len() / count)?;
         for &label in sample.labels.data.iter().filter(|label| **label != IGNORE) {
             pixels[usize::from(label)] += 1;
         }
-        let (left, top) = (place % columns * step, place / columns * 2 * step);
         let (w, h) = (sample.labels.width, sample.labels.height);
         let longest = w.max(h).max(1);
         let (w, h) = ((TILE_PX * w / longest).max(1), (TILE_PX * h / longest).max(1));
-        let photograph = resized(&sample.image, w, h);
         let labels = colored(&sample.labels, dataset.classes());
         let nearest = imageops::FilterType::Nearest;
         let labels = imageops::resize(&labels, w as u32, h as u32, nearest);
-        for (row, picture) in [photograph, labels].iter().enumerate() {
-            imageops::replace(&mut sheet, picture, left as i64, (top + row * h) as i64);
+        tiles.push((resized(&sample.image, w, h), labels, sample.id));
+    }
+    // A row is as high as its highest pair.
+    let mut height = 0;
+    let mut rows = Vec::new();
+    for row in tiles.chunks(columns) {
+        let tall = row.iter().map(|(photograph, ..)| 2 * photograph.height() as usize).max();
+        rows.push((height, row));
+        height += tall.unwrap_or(0) + LINE_PX + GAP_PX;
+    }
+    let mut sheet = RgbImage::from_pixel(width as u32, height as u32, BACKGROUND);
+    for (top, row) in rows {
+        for (column, (photograph, labels, id)) in row.iter().enumerate() {
+            let (left, h) = (column * step, photograph.height() as usize);
+            imageops::replace(&mut sheet, photograph, left as i64, top as i64);
+            imageops::replace(&mut sheet, labels, left as i64, (top + h) as i64);
+            let id: String = id.chars().take(step / 8).collect();
+            write_text(&mut sheet, left, top + 2 * h, &id);
         }
-        let id: String = sample.id.chars().take(step / 8).collect();
-        write_text(&mut sheet, left, top + 2 * h, &id);
     }
     let total = (pixels.iter().sum::<u64>() as f64).max(1.0);
     let mut rows: Vec<(&Class, f64)> = dataset

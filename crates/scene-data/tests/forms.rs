@@ -175,3 +175,29 @@ fn a_cut_off_photograph_is_not_filled_with_gray() {
         assert!(config.open(Some(root.path()), Split::Train).unwrap().sample(0).is_ok());
     }
 }
+
+#[test]
+fn photographs_of_every_kind_are_read_as_stored() {
+    // 24×16 pixels, cyan on the left and yellow on the right, written by Pillow.
+    let cmyk = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cmyk.jpg");
+    let picture = scene_data::read_image(&cmyk).unwrap();
+    assert_eq!(picture.dimensions(), (24, 16));
+    let close = |x, y, want: [u8; 3]| {
+        let found = picture.get_pixel(x, y).0;
+        assert!(found.iter().zip(want).all(|(a, b)| a.abs_diff(b) < 40), "{found:?}");
+    };
+    close(2, 8, [0, 255, 255]);
+    close(21, 8, [255, 255, 0]);
+
+    let root = written(Layout::Ade20k);
+    let file = root.path().join("images/training/ADE_train_00000001.jpg");
+    let set = Layout::Ade20k.config().open(Some(root.path()), Split::Train).unwrap();
+    let plain = set.sample(0).unwrap();
+    // An EXIF note that the camera was turned: labels are aligned with the pixels as stored.
+    let exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    let length = (exif.len() as u16 + 2).to_be_bytes();
+    let bytes = fs::read(&file).unwrap();
+    let turned = [&bytes[..2], &[0xff, 0xe1], &length, exif, &bytes[2..]].concat();
+    fs::write(&file, turned).unwrap();
+    assert_eq!(set.sample(0).unwrap(), plain);
+}

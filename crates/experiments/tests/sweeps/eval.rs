@@ -55,6 +55,31 @@ fn a_record_holds_and_another_view_is_scored() {
 }
 
 #[test]
+fn one_network_is_trained_from_a_configuration() {
+    let dir = folder(1);
+    let sweep = std::fs::read_to_string(dir.path().join("tiny.toml")).unwrap();
+    let config = sweep.split("[config.dataset]").nth(1).unwrap().split("[[arm]]").next().unwrap();
+    let config = format!("[dataset]{}", config.replace("[config.", "["));
+    std::fs::write(dir.path().join("my net.toml"), config).unwrap();
+    let train = ["train", "my net.toml", "--out-dir", "run", "--seed", "1"];
+    let text = said(&run(dir.path(), &train));
+    assert!(text.contains("| `my-net` |"), "{text}");
+    let again = run(dir.path(), &train);
+    assert!(String::from_utf8_lossy(&again.stderr).contains("already finished"));
+    // The same cell as the sweep's own, by name of its arm aside.
+    assert!(
+        reproduce(dir.path(), "out", &["--seeds", "1", "--arms", "fcn"])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let read = |out: &str| run_record::Record::read(record(dir.path(), out)).unwrap();
+    assert_eq!(read("run").images, read("out").images);
+    let message = refused(&run(dir.path(), &["train", "tiny.toml", "--out-dir", "run2"]));
+    assert!(message.contains("unknown field"), "{message}");
+}
+
+#[test]
 fn saved_predictions_score_as_the_record_says() {
     let dir = folder(1);
     let few = BeaconsConfig {

@@ -132,6 +132,10 @@ fn every_dataset_can_be_trained_on_with_its_images_varied() {
             "training.augment.scale=[0.5,1.5]",
             "training.augment.crop_px=[40,32]",
             "training.augment.jitter={brightness=0.1,hue_degrees=5}",
+            "training.optimizer=sgd",
+            "training.schedule=cosine",
+            "training.accumulate=2",
+            "training.class_weights=shuai",
         ] {
             args.extend(["--set".to_owned(), change.to_owned()]);
         }
