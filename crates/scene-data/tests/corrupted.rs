@@ -1,27 +1,19 @@
 //! Files of random damage: an error or a sound sample, never a panic, never a flood of memory.
 
+mod common;
+
 use std::fs;
 use std::path::Path;
 
 use proptest::prelude::*;
-use scene_data::beacons::BeaconsConfig;
-use scene_data::{Layout, SceneDataset, Split, synth};
+use scene_data::{Layout, SceneDataset, Split};
 use tempfile::TempDir;
 
+/// Images of train, val and test.
+const IMAGES: [usize; 3] = [1, 1, 1];
+
 fn written(layout: Layout) -> TempDir {
-    let root = tempfile::tempdir().expect("a temporary folder");
-    let config = BeaconsConfig {
-        size_px: 48,
-        textures: 2,
-        train_images: 1,
-        val_images: 1,
-        test_images: 1,
-        regions: 4,
-        beacon_px: 7,
-        ..BeaconsConfig::default()
-    };
-    synth::write(layout, &config, root.path()).expect("a layout that can be written");
-    root
+    common::written(layout, IMAGES)
 }
 
 /// Bytes with some of them changed, cut out or repeated.

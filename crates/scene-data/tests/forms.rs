@@ -6,25 +6,15 @@ use std::fs;
 use std::path::Path;
 
 use common::png;
-use scene_data::beacons::BeaconsConfig;
 use scene_data::{ClassOrder, ContextLabels, DatasetConfig, PascalContextConfig};
-use scene_data::{IGNORE, Layout, Split, synth};
-use tempfile::{TempDir, tempdir};
+use scene_data::{IGNORE, Layout, Split};
+use tempfile::TempDir;
+
+/// Images of train, val and test.
+const IMAGES: [usize; 3] = [2, 1, 1];
 
 fn written(layout: Layout) -> TempDir {
-    let root = tempdir().expect("a temporary folder");
-    let config = BeaconsConfig {
-        size_px: 48,
-        textures: 3,
-        train_images: 2,
-        val_images: 1,
-        test_images: 1,
-        regions: 4,
-        beacon_px: 7,
-        ..BeaconsConfig::default()
-    };
-    synth::write(layout, &config, root.path()).expect("a layout that can be written");
-    root
+    common::written(layout, IMAGES)
 }
 
 /// What is said about the first training sample.

@@ -17,24 +17,16 @@ fn write_gray(file: &Path, width: u32, height: u32, values: &[u8]) {
     std::fs::write(file, bytes).expect("a writable temporary folder");
 }
 
-/// A small synthetic set that is made in a moment.
+/// The synthetic set behind every layout.
 fn tiny() -> BeaconsConfig {
-    BeaconsConfig {
-        size_px: 48,
-        textures: 3,
-        train_images: 4,
-        val_images: 3,
-        test_images: 2,
-        regions: 4,
-        beacon_px: 7,
-        ..BeaconsConfig::default()
-    }
+    common::tiny(IMAGES)
 }
 
+/// Images of train, val and test.
+const IMAGES: [usize; 3] = [4, 3, 2];
+
 fn written(layout: Layout) -> TempDir {
-    let root = tempdir().expect("a temporary folder");
-    synth::write(layout, &tiny(), root.path()).expect("a layout that can be written");
-    root
+    common::written(layout, IMAGES)
 }
 
 fn open(layout: Layout, root: &Path, split: Split) -> Result<Box<dyn SceneDataset>, Error> {

@@ -6,25 +6,15 @@ use std::fs;
 use std::path::Path;
 
 use common::png;
-use scene_data::beacons::BeaconsConfig;
 use scene_data::verify::{Extent, Verification, verify};
-use scene_data::{DatasetConfig, Layout, Split, convert_pascal_context, synth};
-use tempfile::{TempDir, tempdir};
+use scene_data::{DatasetConfig, Layout, Split, convert_pascal_context};
+use tempfile::TempDir;
+
+/// Images of train, val and test.
+const IMAGES: [usize; 3] = [3, 2, 2];
 
 fn written(layout: Layout) -> TempDir {
-    let root = tempdir().expect("a temporary folder");
-    let config = BeaconsConfig {
-        size_px: 48,
-        textures: 3,
-        train_images: 3,
-        val_images: 2,
-        test_images: 2,
-        regions: 4,
-        beacon_px: 7,
-        ..BeaconsConfig::default()
-    };
-    synth::write(layout, &config, root.path()).expect("a layout that can be written");
-    root
+    common::written(layout, IMAGES)
 }
 
 fn check(layout: Layout, root: &Path, extent: Extent) -> Verification {

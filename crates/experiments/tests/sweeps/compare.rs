@@ -1,23 +1,12 @@
 //! `experiments compare` on records of tiny sweeps.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
-use crate::tiny::{folder, records, reproduce};
+use crate::tiny::{folder, records, refused, reproduce, run, said};
 
 fn compare(dir: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_experiments"));
-    command.current_dir(dir).arg("compare").args(args).output().unwrap()
-}
-
-fn said(output: &Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn refused(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(1));
-    String::from_utf8(output.stderr.clone()).unwrap()
+    run(dir, &[&["compare"], args].concat())
 }
 
 #[test]

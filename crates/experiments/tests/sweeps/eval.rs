@@ -1,27 +1,11 @@
 //! `experiments eval` and `verify` on the checkpoints that sweeps leave.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use scene_data::beacons::BeaconsConfig;
 use scene_data::{Layout, synth};
 
-use crate::tiny::{cells, folder, reproduce};
-
-fn run(dir: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_experiments"));
-    command.current_dir(dir).args(args).output().unwrap()
-}
-
-fn said(output: &Output) -> String {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn refused(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(1));
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
+use crate::tiny::{cells, folder, refused, reproduce, run, said};
 
 /// The only record of a sweep.
 fn record(dir: &Path, out_dir: &str) -> PathBuf {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 use run_record::Record;
 use tempfile::TempDir;
@@ -69,4 +70,22 @@ pub(crate) fn cells(dir: &Path, out_dir: &str) -> PathBuf {
 /// The records of an output folder, by file name.
 pub(crate) fn records(dir: &Path, out_dir: &str) -> Vec<Record> {
     Record::read_dir(cells(dir, out_dir)).expect("whole records")
+}
+
+/// `experiments` with any arguments.
+pub(crate) fn run(dir: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_experiments"));
+    command.current_dir(dir).args(args).output().expect("the binary starts")
+}
+
+/// Standard output of a command that must succeed.
+pub(crate) fn said(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+/// Standard error of a command that must fail.
+pub(crate) fn refused(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1));
+    String::from_utf8(output.stderr.clone()).expect("text")
 }

@@ -1,4 +1,9 @@
-//! Label files of any pixel format.
+//! Label files of any pixel format, and tiny sets in any layout.
+#![allow(dead_code, reason = "every test takes what it needs")]
+
+use scene_data::beacons::BeaconsConfig;
+use scene_data::{Layout, synth};
+use tempfile::TempDir;
 
 /// Encodes packed `bytes` as a PNG; a palette is added where the colour type needs one.
 pub(crate) fn png(
@@ -21,4 +26,25 @@ pub(crate) fn png(
     writer.write_image_data(bytes).expect("data of the right length");
     writer.finish().expect("a whole file");
     out
+}
+
+/// The synthetic set with so many images a split, made in a moment.
+pub(crate) fn tiny([train_images, val_images, test_images]: [usize; 3]) -> BeaconsConfig {
+    BeaconsConfig {
+        size_px: 48,
+        textures: 3,
+        train_images,
+        val_images,
+        test_images,
+        regions: 4,
+        beacon_px: 7,
+        ..BeaconsConfig::default()
+    }
+}
+
+/// It, in a dataset's layout.
+pub(crate) fn written(layout: Layout, images: [usize; 3]) -> TempDir {
+    let root = tempfile::tempdir().expect("a temporary folder");
+    synth::write(layout, &tiny(images), root.path()).expect("a layout that can be written");
+    root
 }
