@@ -47,6 +47,8 @@ enum Command {
     Train(passed_on::Args),
     /// Score a trained network anew, and save its predictions; `eval --help` says how.
     Eval(passed_on::Args),
+    /// Show what a trained network sees in photographs; `predict --help` says how.
+    Predict(passed_on::Args),
     /// Say whether a record's numbers hold; `verify --help` says how.
     Verify(passed_on::Args),
     /// Score predictions saved as PNGs; `score --help` says how.
@@ -78,6 +80,7 @@ fn run(project: &Project, command: &Command) -> anyhow::Result<ExitCode> {
         Command::Compare(args) => return passed_on::run(project, "compare", args),
         Command::Train(args) => return passed_on::run(project, "train", args),
         Command::Eval(args) => return passed_on::run(project, "eval", args),
+        Command::Predict(args) => return passed_on::run(project, "predict", args),
         Command::Verify(args) => return passed_on::run(project, "verify", args),
         Command::Score(args) => return passed_on::run(project, "score", args),
         Command::Tables(args) => tables::run(project, args)?,

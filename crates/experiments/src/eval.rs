@@ -36,10 +36,10 @@ pub struct Request {
 }
 
 /// A network as its record and checkpoint describe it, with what it was scored on.
-struct Trained {
+pub(crate) struct Trained {
     record: Record,
-    config: CellConfig,
-    parser: Parser,
+    pub(crate) config: CellConfig,
+    pub(crate) parser: Parser,
     protocol: Protocol,
 }
 
@@ -84,7 +84,8 @@ pub fn verify(request: &Request) -> anyhow::Result<String> {
     ))
 }
 
-fn load(request: &Request) -> anyhow::Result<Trained> {
+/// Builds a record's network and gives it what its checkpoint holds.
+pub(crate) fn load(request: &Request) -> anyhow::Result<Trained> {
     let record = Record::read(&request.record)?;
     let mut value = record.cell.config.clone();
     for change in &request.set {

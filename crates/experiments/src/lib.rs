@@ -3,7 +3,8 @@
 //! The way of one cell (an arm with a seed): [`config`] says what it is, [`data`] holds its images
 //! or the frozen backbone's features, [`parser`] is the network, [`train`] fits it, [`evaluate`]
 //! scores it, and [`reproduce`] does so for every cell of a sweep and writes a record and a
-//! [`checkpoint`] for each, which [`eval`] reads.
+//! [`checkpoint`] for each, which [`eval`] and
+//! [`predict`] read.
 //! [`table`], [`compare`] and [`report`] are derived from records alone. [`datasets`] is what people do with a
 //! dataset before that, [`score`] reads predictions of whatever origin from files.
 //!
@@ -22,6 +23,7 @@ pub mod optimizer;
 pub mod parameters;
 pub mod parser;
 pub mod pictures;
+pub mod predict;
 pub mod progress;
 pub mod provenance;
 pub mod report;

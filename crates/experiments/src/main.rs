@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser as _;
-use experiments::{compare, datasets, eval, interrupt, reproduce, score, table};
+use experiments::{compare, datasets, eval, interrupt, predict, reproduce, score, table};
 use run_record::{Arm, Record, Sweep};
 use scene_data::Split;
 use seg_metrics::Protocol;
@@ -107,6 +107,26 @@ Examples:
         /// Write predictions to this folder, as PNGs in the dataset's own encoding.
         #[arg(long, value_name = "DIR")]
         save_predictions: Option<PathBuf>,
+    },
+    /// Show what a trained network sees in photographs: classes, colours, where it looks.
+    #[command(after_help = "Examples:
+  cargo xtask predict CELL.json street.jpg beach.jpg --out-dir seen
+  cargo xtask predict CELL.json street.jpg --out-dir seen --attend 240,180")]
+    Predict {
+        #[command(flatten)]
+        network: Network,
+        /// JPEGs or PNGs.
+        #[arg(required = true, value_name = "PHOTOGRAPH")]
+        photographs: Vec<PathBuf>,
+        /// Where the pictures go.
+        #[arg(long, value_name = "DIR")]
+        out_dir: PathBuf,
+        /// Draw the attention of the place at this column and row, in pixels.
+        #[arg(long, value_name = "X,Y", value_parser = place)]
+        attend: Option<(u32, u32)>,
+        /// Change how images are seen, a key of `evaluation`; may be given several times.
+        #[arg(long, value_name = "KEY=VALUE")]
+        set: Vec<String>,
     },
     /// Score a record's network again and say whether the record's numbers hold.
     Verify {
@@ -234,6 +254,12 @@ fn run(command: Command) -> anyhow::Result<()> {
             print!("{}", eval::eval(&request)?);
             Ok(())
         }
+        Command::Predict { network, photographs, out_dir, attend, set } => {
+            let network = eval::Request { set, ..network.request() };
+            let request = predict::Request { network, photographs, out_dir, attend };
+            print!("{}", predict::predict(&request)?);
+            Ok(())
+        }
         Command::Verify { network } => {
             interrupt::listen()?;
             print!("{}", eval::verify(&network.request())?);
@@ -268,4 +294,10 @@ fn one_cell(file: &Path, seed: u64) -> anyhow::Result<Sweep> {
     let arm =
         Arm { name: name.clone(), about: about.clone(), config: toml::Table::new(), expected };
     Ok(Sweep { name, about, seeds: vec![seed], compare_to, config, arms: vec![arm] })
+}
+
+/// A place such as `240,180`.
+fn place(text: &str) -> Result<(u32, u32), String> {
+    let numbers = text.split_once(',').and_then(|(x, y)| Some((x.parse().ok()?, y.parse().ok()?)));
+    numbers.ok_or_else(|| "expected column and row in pixels, such as 240,180".to_owned())
 }

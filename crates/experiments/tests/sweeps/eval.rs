@@ -64,6 +64,31 @@ fn one_network_is_trained_from_a_configuration() {
 }
 
 #[test]
+fn photographs_are_shown_with_what_is_seen_in_them() {
+    let dir = folder(1);
+    let args = ["--seeds", "0", "--arms", "dense-attention"];
+    assert!(reproduce(dir.path(), "out", &args).status().unwrap().success());
+    let file = record(dir.path(), "out");
+    let photograph = image::RgbImage::from_fn(101, 67, |x, y| image::Rgb([x as u8, y as u8, 99]));
+    photograph.save(dir.path().join("mine.png")).unwrap();
+    let predict = ["predict", file.to_str().unwrap(), "mine.png", "--out-dir"];
+    let text = said(&run(dir.path(), &[&predict[..], &["seen", "--attend", "50,33"]].concat()));
+    assert!(text.starts_with("mine.png\n") && text.contains(" % texture "), "{text}");
+    let open = |name: &str| image::open(dir.path().join("seen").join(name)).unwrap();
+    let indices = open("mine.png").into_luma8();
+    assert_eq!(indices.dimensions(), (101, 67));
+    assert!(indices.pixels().all(|pixel| pixel.0[0] < 4));
+    assert!(open("mine-overlay.png").height() > 67, "a legend below");
+    assert_eq!(open("mine-attention.png").into_rgb8().dimensions(), (101, 67));
+
+    let message = refused(&run(dir.path(), &[&predict[..], &["."]].concat()));
+    assert!(message.contains("would be overwritten"), "{message}");
+    let message =
+        refused(&run(dir.path(), &[&predict[..], &["seen", "--attend", "101,0"]].concat()));
+    assert!(message.contains("the photograph is 101×67 pixels"), "{message}");
+}
+
+#[test]
 fn saved_predictions_score_as_the_record_says() {
     let dir = folder(1);
     let few = BeaconsConfig {
