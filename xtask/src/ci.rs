@@ -99,6 +99,7 @@ fn smoke(project: &Project) -> anyhow::Result<()> {
         arms: Vec::new(),
         seeds: Vec::new(),
         set: Vec::new(),
+        refresh: false,
         out_dir: Some(out_dir),
     };
     let code = reproduce::run(project, &args)?;

@@ -36,6 +36,9 @@ pub(crate) struct Args {
     /// Change a key of every arm's configuration; may be given several times.
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+    /// Run finished cells again that another revision or other dependencies made.
+    #[arg(long)]
+    pub(crate) refresh: bool,
     /// Where records, report and pictures go [default: target/reproduce/SWEEP].
     #[arg(long, value_name = "DIR")]
     pub(crate) out_dir: Option<PathBuf>,
@@ -78,6 +81,9 @@ fn plan(project: &Project, args: &Args) -> anyhow::Result<Vec<OsString>> {
     check_out_dir(&out_dir)?;
     option("--out-dir", absolute(&out_dir)?);
     option("--command", as_typed().into());
+    if args.refresh {
+        plan.push("--refresh".into());
+    }
     Ok(plan)
 }
 

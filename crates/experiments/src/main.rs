@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser as _;
+use experiments::reproduce::Stale;
 use experiments::{compare, datasets, eval, interrupt, predict, reproduce, score, table};
 use run_record::{Arm, Record, Sweep};
 use scene_data::Split;
@@ -39,6 +40,9 @@ enum Command {
         /// Change a key of the configuration: `--set training.epochs=3`.
         #[arg(long)]
         set: Vec<String>,
+        /// Run finished cells again that another revision or other dependencies made.
+        #[arg(long)]
+        refresh: bool,
         /// The command as it was typed, for the report.
         #[arg(long, default_value = "")]
         command: String,
@@ -205,7 +209,18 @@ fn main() -> ExitCode {
 #[expect(clippy::print_stdout, reason = "the table is this program's output")]
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Reproduce { sweep, out_dir, data_root, weights, arms, seeds, set, command } => {
+        Command::Reproduce {
+            sweep,
+            out_dir,
+            data_root,
+            weights,
+            arms,
+            seeds,
+            set,
+            refresh,
+            command,
+        } => {
+            let stale = if refresh { Stale::Rerun } else { Stale::Used };
             interrupt::listen()?;
             let request = reproduce::Request {
                 origin: sweep.clone(),
@@ -217,6 +232,7 @@ fn run(command: Command) -> anyhow::Result<()> {
                 seeds,
                 set,
                 command,
+                stale,
             };
             reproduce::reproduce(&request, &mut std::io::stdout())
         }
@@ -225,7 +241,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             let sweep = one_cell(&config, seed)?;
             let (arms, seeds) = (Vec::new(), Vec::new());
             let command = std::env::args().collect::<Vec<_>>().join(" ");
-            let origin = config;
+            let (origin, stale) = (config, Stale::Used);
             let request = reproduce::Request {
                 sweep,
                 origin,
@@ -236,6 +252,7 @@ fn run(command: Command) -> anyhow::Result<()> {
                 seeds,
                 set,
                 command,
+                stale,
             };
             reproduce::reproduce(&request, &mut std::io::stdout())
         }

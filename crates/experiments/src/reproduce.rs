@@ -42,6 +42,17 @@ pub struct Request {
     pub set: Vec<String>,
     /// The command as the user typed it, for the report.
     pub command: String,
+    /// What happens to finished cells that other code made.
+    pub stale: Stale,
+}
+
+/// What happens to finished cells that another revision or other dependencies made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stale {
+    /// They are used, and named under the table.
+    Used,
+    /// They are run again; their records go to the output folder's `stale`.
+    Rerun,
 }
 
 /// Runs the sweep and writes its table to `out`.
@@ -63,6 +74,22 @@ pub fn reproduce(request: &Request, out: &mut dyn Write) -> anyhow::Result<()> {
     }
     let wanted: BTreeSet<String> = cells.iter().map(|(cell, _)| cell.file_stem()).collect();
     finished.retain(|stem, _| wanted.contains(stem));
+    let now = provenance::provenance();
+    let is_stale = |record: &Record| {
+        let then = &record.provenance;
+        then.revision != now.revision || then.lock_sha256 != now.lock_sha256
+    };
+    if request.stale == Stale::Rerun {
+        let kept = request.out_dir.join("stale");
+        for (stem, record) in finished.iter().filter(|(_, record)| is_stale(record)) {
+            let revision: String = record.provenance.revision.chars().take(8).collect();
+            let (from, to) = (format!("{stem}.json"), format!("{stem}-{revision}.json"));
+            std::fs::create_dir_all(&kept)
+                .and_then(|()| std::fs::rename(folder.join(&from), kept.join(&to)))
+                .with_context(|| format!("moving {from} to {}", kept.display()))?;
+        }
+        finished.retain(|_, record| !is_stale(record));
+    }
     if !finished.is_empty() {
         eprintln!(
             "{} of {} cells are already finished in {} and are used again",
@@ -89,6 +116,15 @@ pub fn reproduce(request: &Request, out: &mut dyn Write) -> anyhow::Result<()> {
         cells.iter().filter_map(|(cell, _)| finished.get(&cell.file_stem()).cloned()).collect();
     report::write(&request.out_dir, &sweep, &records, &request.command)?;
     writeln!(out, "{}\n{}", table::markdown(&sweep, &records), table::caption(&sweep, &records))?;
+    let stale: Vec<&Record> = records.iter().filter(|record| is_stale(record)).collect();
+    if !stale.is_empty() {
+        let names = stale.iter().map(|r| format!("{} seed {}", r.cell.arm, r.cell.seed));
+        writeln!(
+            out,
+            "stale, made by another revision or other dependencies: {}; --refresh runs them again\n",
+            names.collect::<Vec<_>>().join(", ")
+        )?;
+    }
     writeln!(out, "report: {}", request.out_dir.join("report.md").display())?;
     judge(&sweep, &records, out)
 }

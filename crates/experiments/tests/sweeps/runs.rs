@@ -161,3 +161,27 @@ fn a_bad_sample_stops_the_run_before_any_record() {
     assert!(message.contains("trainannot/beacons_000002.png: not a readable PNG"), "{message}");
     assert_eq!(records(dir.path(), "out").len(), 0);
 }
+
+#[test]
+fn cells_of_another_revision_are_named_and_run_again_when_asked() {
+    let dir = folder(1);
+    let args = ["--seeds", "0", "--arms", "fcn"];
+    succeed(reproduce(dir.path(), "out", &args));
+    let file = std::fs::read_dir(cells(dir.path(), "out")).unwrap().next().unwrap().unwrap().path();
+    let made = records(dir.path(), "out").remove(0);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let key = format!("\"revision\":\"{}\"", made.provenance.revision);
+    assert!(text.contains(&key), "{text}");
+    std::fs::write(&file, text.replace(&key, "\"revision\":\"older\"")).unwrap();
+    let output = succeed(reproduce(dir.path(), "out", &args));
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert!(stdout.contains("stale, made by another revision") && stdout.contains("fcn seed 0"));
+    assert_eq!(records(dir.path(), "out")[0].provenance.revision, "older", "used as it is");
+    let output = succeed(reproduce(dir.path(), "out", &[&args[..], &["--refresh"]].concat()));
+    assert!(!String::from_utf8(output.stdout).unwrap().contains("stale"));
+    let again = records(dir.path(), "out").remove(0);
+    assert_eq!(again.provenance.revision, made.provenance.revision);
+    assert!(again.same_results(&made));
+    let kept = std::fs::read_dir(dir.path().join("out/stale")).unwrap();
+    assert_eq!(kept.count(), 1, "nothing is lost");
+}
