@@ -40,7 +40,9 @@ impl<'a> Experiments<'a> {
     /// Runs it on this terminal and in the user's own folder, where relative paths are theirs.
     pub(crate) fn run_here(&self, args: &[OsString]) -> anyhow::Result<ExitCode> {
         let mut command = Command::new(&self.program);
-        let status = command.args(args).status().with_context(|| self.failed_to_start())?;
+        // What it records of the code it reads in the checkout, wherever the user is.
+        command.args(args).env("SCENE_RNN_CHECKOUT", &self.project.root);
+        let status = keep_memory(&mut command).status().with_context(|| self.failed_to_start())?;
         Ok(exit_code(status))
     }
 

@@ -222,38 +222,18 @@ fn run(command: Command) -> anyhow::Result<()> {
         } => {
             let stale = if refresh { Stale::Rerun } else { Stale::Used };
             interrupt::listen()?;
-            let request = reproduce::Request {
-                origin: sweep.clone(),
-                sweep: Sweep::load(&sweep)?,
-                out_dir,
-                data_root,
-                weights,
-                arms,
-                seeds,
-                set,
-                command,
-                stale,
-            };
+            let all = reproduce::Request::of(Sweep::load(&sweep)?, sweep, out_dir);
+            let request =
+                reproduce::Request { data_root, weights, arms, seeds, set, command, stale, ..all };
             reproduce::reproduce(&request, &mut std::io::stdout())
         }
         Command::Train { config, out_dir, seed, data_root, weights, set } => {
             interrupt::listen()?;
             let sweep = one_cell(&config, seed)?;
-            let (arms, seeds) = (Vec::new(), Vec::new());
-            let command = std::env::args().collect::<Vec<_>>().join(" ");
-            let (origin, stale) = (config, Stale::Used);
-            let request = reproduce::Request {
-                sweep,
-                origin,
-                out_dir,
-                data_root,
-                weights,
-                arms,
-                seeds,
-                set,
-                command,
-                stale,
-            };
+            let typed: Vec<String> = std::env::args().skip(1).collect();
+            let command = format!("cargo xtask {}", typed.join(" "));
+            let cell = reproduce::Request::of(sweep, config, out_dir);
+            let request = reproduce::Request { data_root, weights, set, command, ..cell };
             reproduce::reproduce(&request, &mut std::io::stdout())
         }
         Command::Data(args) => datasets::run(&args, &mut std::io::stdout()),

@@ -1,22 +1,30 @@
 //! What a record was made by and on.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use run_record::Provenance;
 use sha2::{Digest, Sha256};
 
-/// The state of the code in the current folder and of this machine.
+/// Names the checkout that the program was built in, where it is not called from there.
+const CHECKOUT: &str = "SCENE_RNN_CHECKOUT";
+
+/// The state of the code, in the checkout that `SCENE_RNN_CHECKOUT` names or else in the current
+/// folder, and of this machine.
 pub fn provenance() -> Provenance {
-    let revision = output("git", &["rev-parse", "HEAD"]);
-    let changes = output("git", &["status", "--porcelain"]);
+    let checkout = std::env::var_os(CHECKOUT).map_or_else(|| ".".into(), PathBuf::from);
+    let git = |args: &[&str]| output(Command::new("git").current_dir(&checkout).args(args));
+    let revision = git(&["rev-parse", "HEAD"]);
+    let changes = git(&["status", "--porcelain"]);
+    let lock = std::fs::read(checkout.join("Cargo.lock"));
     Provenance {
         revision: revision.unwrap_or_else(|| "unknown".into()),
         dirty: changes.is_none_or(|changes| !changes.is_empty()),
-        lock_sha256: std::fs::read("Cargo.lock").map_or_else(|_| "unknown".into(), |b| sha256(&b)),
+        lock_sha256: lock.map_or_else(|_| "unknown".into(), |bytes| sha256(&bytes)),
         cpu: cpu(),
         threads: rayon::current_num_threads() as u64,
         os: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
-        rustc: output("rustc", &["--version"]).unwrap_or_else(|| "unknown".into()),
+        rustc: output(Command::new("rustc").arg("--version")).unwrap_or_else(|| "unknown".into()),
     }
 }
 
@@ -41,7 +49,7 @@ pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn output(program: &str, args: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(args).output().ok()?;
+fn output(command: &mut Command) -> Option<String> {
+    let output = command.output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -46,6 +46,24 @@ pub struct Request {
     pub stale: Stale,
 }
 
+impl Request {
+    /// Every cell of a sweep, with nothing changed.
+    pub fn of(sweep: Sweep, origin: PathBuf, out_dir: PathBuf) -> Self {
+        Self {
+            sweep,
+            origin,
+            out_dir,
+            data_root: None,
+            weights: None,
+            arms: Vec::new(),
+            seeds: Vec::new(),
+            set: Vec::new(),
+            command: String::new(),
+            stale: Stale::Used,
+        }
+    }
+}
+
 /// What happens to finished cells that another revision or other dependencies made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stale {

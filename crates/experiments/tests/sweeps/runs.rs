@@ -185,3 +185,15 @@ fn cells_of_another_revision_are_named_and_run_again_when_asked() {
     let kept = std::fs::read_dir(dir.path().join("out/stale")).unwrap();
     assert_eq!(kept.count(), 1, "nothing is lost");
 }
+
+#[test]
+fn the_code_is_recorded_wherever_the_user_is() {
+    let dir = folder(1);
+    std::fs::create_dir(dir.path().join("code")).unwrap();
+    std::fs::write(dir.path().join("code/Cargo.lock"), "lock").unwrap();
+    let mut command = reproduce(dir.path(), "out", &["--seeds", "0", "--arms", "fcn"]);
+    command.env("SCENE_RNN_CHECKOUT", dir.path().join("code"));
+    succeed(command);
+    let lock = &records(dir.path(), "out")[0].provenance.lock_sha256;
+    assert_eq!(*lock, experiments::provenance::sha256(b"lock"));
+}
