@@ -1,5 +1,6 @@
 //! `cargo xtask ci`: everything a change must pass, cheapest first.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -100,6 +101,8 @@ fn smoke(project: &Project) -> anyhow::Result<()> {
         seeds: Vec::new(),
         set: Vec::new(),
         refresh: false,
+        jobs: NonZeroUsize::MIN,
+        state_every: None,
         out_dir: Some(out_dir),
     };
     let code = reproduce::run(project, &args)?;

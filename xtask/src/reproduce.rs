@@ -1,6 +1,7 @@
 //! `cargo xtask reproduce`: train and compare the arms of a sweep.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -16,7 +17,7 @@ use crate::project::Project;
   cargo xtask reproduce
   cargo xtask reproduce camvid --data-root PATH/TO/camvid --weights PATH/TO/weights
   cargo xtask reproduce --arms fcn,dense-attention --seeds 0 --set training.epochs=3
-  cargo xtask reproduce my-sweep.toml --out-dir my-results")]
+  cargo xtask reproduce my-sweep.toml --out-dir my-results --jobs 4")]
 pub(crate) struct Args {
     /// Name of a sweep in crates/experiments/sweeps, or the path of a TOML file of your own.
     #[arg(value_name = "SWEEP|PATH.toml", default_value = "synthetic")]
@@ -39,6 +40,12 @@ pub(crate) struct Args {
     /// Run finished cells again that another revision or other dependencies made.
     #[arg(long)]
     pub(crate) refresh: bool,
+    /// Cells that are run at once, each by a process of its own with its share of the threads.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) jobs: NonZeroUsize,
+    /// Seconds from one state of training on disk to the next [default: 60].
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) state_every: Option<u64>,
     /// Where records, report and pictures go [default: target/reproduce/SWEEP].
     #[arg(long, value_name = "DIR")]
     pub(crate) out_dir: Option<PathBuf>,
@@ -80,6 +87,10 @@ fn plan(project: &Project, args: &Args) -> anyhow::Result<Vec<OsString>> {
     };
     check_out_dir(&out_dir)?;
     option("--out-dir", absolute(&out_dir)?);
+    option("--jobs", args.jobs.to_string().into());
+    if let Some(seconds) = args.state_every {
+        option("--state-every", seconds.to_string().into());
+    }
     option("--command", as_typed().into());
     if args.refresh {
         plan.push("--refresh".into());

@@ -6,7 +6,7 @@ mod linear;
 use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor, WithDType, bail};
-use grid_ops::{Elements, Real};
+use grid_ops::{Elements, Real, count_macs};
 use rayon::prelude::*;
 
 use crate::kernel::RowShape;
@@ -38,10 +38,15 @@ pub fn quadrant_attention(
     score: Score,
 ) -> Result<Tensor> {
     let shape = checked(input, vector, keys, score)?;
+    let (n, h, w, _, _) = input.dims5()?;
+    let pairs = match score {
+        Score::LinearAdditive => h * w,
+        _ => h * (h + 1) / 2 * (w * (w + 1) / 2),
+    };
+    count_macs(4 * n * pairs * (shape.key + shape.value));
     if !input.device().is_cpu() {
         return composed::quadrant_attention(input, vector, keys, score);
     }
-    let (_, h, w, _, _) = input.dims5()?;
     let vector = match vector {
         Some(vector) => vector.contiguous()?,
         None => Tensor::zeros((4, keys), input.dtype(), input.device())?,

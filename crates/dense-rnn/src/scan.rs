@@ -11,6 +11,7 @@ mod tiles;
 
 use attention::{Score, kernel::RowShape};
 use candle_core::Tensor;
+use grid_ops::count_macs;
 pub use tiles::{TileBorder, scan_by_tiles, scan_tile};
 
 use crate::{Activation, Error, Graph, Result, composed};
@@ -83,6 +84,7 @@ pub fn scan(
     scan: &Scan,
 ) -> Result<Tensor> {
     let shape = checked(input, weights, vector, scan)?;
+    count_macs(macs(input, weights, shape, scan));
     if !input.device().is_cpu() {
         return composed::scan(input, weights, vector, scan);
     }
@@ -93,6 +95,20 @@ pub fn scan(
     };
     let plan = kernel::Plan { size: (h, w), corner: (0, 0), shape, scan: *scan };
     Ok(input.contiguous()?.apply_op3(&weights.contiguous()?, &vector, op::ScanOp::new(plan))?)
+}
+
+/// The recurrent products, and where there are scores those of every pair and the weighted sums; the
+/// linear score needs no pairs.
+fn macs(input: &Tensor, weights: &Tensor, shape: RowShape, scan: &Scan) -> usize {
+    let [n, h, w] = [0, 1, 2].map(|at| input.dims()[at]);
+    let pairs =
+        |graph: Graph| -> usize { (0..h * w).map(|unit| graph.count((unit / w, unit % w))).sum() };
+    let aggregates = match scan.aggregation.score() {
+        None => 0,
+        Some(Score::LinearAdditive) => h * w * shape.value,
+        Some(_) => pairs(scan.graph) * (shape.key + shape.value),
+    };
+    n * (h * w * weights.elem_count() + 4 * aggregates)
 }
 
 /// The channels of values and keys, or why the scan cannot run.

@@ -1,24 +1,19 @@
 //! What a network has learnt, in memory and as a file.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
-use candle_core::{Device, Tensor, Var};
+use anyhow::{Context, ensure};
 
-use crate::parameters::Parameters;
+use crate::parameters::{Parameters, is_statistic};
 use crate::parser::Parser;
+use crate::tensor_file::{self, Notes, Tensors};
 
-/// Key of the file's metadata that names the cell.
+/// Key of the file's notes that names the cell.
 const CELL: &str = "cell_hash";
 
 /// A copy of every trained parameter and running statistic, by name; not of a frozen backbone.
-pub struct Snapshot {
-    values: BTreeMap<String, Tensor>,
-    statistics: BTreeMap<String, Tensor>,
-}
+#[derive(Clone)]
+pub struct Snapshot(pub(crate) Tensors);
 
 impl Snapshot {
     /// Copies what the network holds now.
@@ -27,11 +22,11 @@ impl Snapshot {
     ///
     /// None that a user can cause.
     pub fn take(parser: &Parser, parameters: &Parameters) -> anyhow::Result<Self> {
-        let copy = |(name, var): (String, Var)| Ok((name, var.as_tensor().copy()?));
-        let values = parameters.trainable().into_iter().map(copy);
-        let values = values.collect::<candle_core::Result<_>>()?;
-        let statistics = parser.running_statistics();
-        Ok(Self { values, statistics })
+        let mut tensors = parser.running_statistics();
+        for (name, var) in parameters.trainable() {
+            tensors.insert(name, var.as_tensor().copy()?);
+        }
+        Ok(Self(tensors))
     }
 
     /// Puts the copy into a network of the same kind.
@@ -41,17 +36,13 @@ impl Snapshot {
     /// A network of another kind: every name and shape that differs is listed.
     pub fn restore(&self, parser: &Parser, parameters: &Parameters) -> anyhow::Result<()> {
         let vars = parameters.trainable();
-        let shapes = |tensors: &BTreeMap<String, Tensor>| -> BTreeMap<String, Vec<usize>> {
-            tensors.iter().map(|(name, t)| (name.clone(), t.dims().to_vec())).collect()
-        };
-        let mut wanted: BTreeMap<String, Vec<usize>> =
+        let mut wanted: Vec<(String, Vec<usize>)> =
             vars.iter().map(|(name, var)| (name.clone(), var.dims().to_vec())).collect();
-        wanted.extend(shapes(&parser.running_statistics()));
-        let mut found = shapes(&self.values);
-        found.extend(shapes(&self.statistics));
+        let statistics = parser.running_statistics();
+        wanted.extend(statistics.into_iter().map(|(name, t)| (name, t.dims().to_vec())));
         let mut differences = Vec::new();
         for (name, shape) in &wanted {
-            match found.get(name) {
+            match self.0.get(name).map(|tensor| tensor.dims()) {
                 None => differences.push(format!("{name} {shape:?} is missing")),
                 Some(other) if other != shape => {
                     differences.push(format!("{name} is {other:?}, the network has {shape:?}"));
@@ -59,17 +50,19 @@ impl Snapshot {
                 Some(_) => {}
             }
         }
-        let left = found.keys().filter(|name| !wanted.contains_key(*name));
+        let left = self.0.keys().filter(|name| !wanted.iter().any(|(other, _)| other == *name));
         differences.extend(left.map(|name| format!("{name} is not in the network")));
         ensure!(
             differences.is_empty(),
             "a checkpoint of another network:\n  {}",
             differences.join("\n  ")
         );
-        for (name, value) in &self.values {
-            vars[name].set(value)?;
+        for (name, var) in &vars {
+            var.set(&self.0[name])?;
         }
-        parser.load_running_statistics(&self.statistics)
+        let is_statistic = |(name, _): &(&String, _)| is_statistic(name);
+        let statistics = self.0.iter().filter(is_statistic).map(|(n, t)| (n.clone(), t.clone()));
+        parser.load_running_statistics(&statistics.collect())
     }
 
     /// Writes the copy as safetensors: whole, or not at all.
@@ -78,18 +71,9 @@ impl Snapshot {
     ///
     /// If the folder cannot be written.
     pub fn write(&self, file: &Path, cell_hash: &str) -> anyhow::Result<()> {
-        let context = || format!("writing the checkpoint {}", file.display());
-        let folder = file.parent().with_context(context)?;
-        std::fs::create_dir_all(folder).with_context(context)?;
-        let tensors: BTreeMap<&String, &Tensor> =
-            self.values.iter().chain(&self.statistics).collect();
-        let metadata = HashMap::from([(CELL.to_owned(), cell_hash.to_owned())]);
-        let bytes = safetensors::serialize(tensors, Some(metadata)).with_context(context)?;
-        let part = file.with_extension("safetensors.part");
-        let mut output = std::fs::File::create(&part).with_context(context)?;
-        output.write_all(&bytes).with_context(context)?;
-        output.sync_all().with_context(context)?;
-        std::fs::rename(&part, file).with_context(context)
+        let folder = file.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        tensor_file::write(file, &self.0, &of_cell(cell_hash))
     }
 
     /// Reads a file of [`Self::write`], made for the cell of this hash.
@@ -98,22 +82,19 @@ impl Snapshot {
     ///
     /// A file that is missing, damaged or another cell's.
     pub fn read(file: &Path, cell_hash: &str) -> anyhow::Result<Self> {
-        let context = || format!("the checkpoint {}", file.display());
-        let bytes = std::fs::read(file).with_context(context)?;
-        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).with_context(context)?;
-        let cell = header.metadata().as_ref().and_then(|metadata| metadata.get(CELL));
-        match cell {
-            Some(cell) if cell == cell_hash => {}
-            Some(cell) => bail!("{}: of cell {cell}, not of {cell_hash}", context()),
-            None => bail!("{}: not a checkpoint of this program", context()),
-        }
-        let tensors =
-            candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).with_context(context)?;
-        let is_statistic =
-            |name: &str| name.ends_with("running_mean") || name.ends_with("running_var");
-        let (statistics, values) = tensors.into_iter().partition(|(name, _)| is_statistic(name));
-        Ok(Self { values, statistics })
+        let (tensors, notes) = tensor_file::read(file).context("reading the checkpoint")?;
+        ensure!(
+            notes == of_cell(cell_hash),
+            "the checkpoint {}: of cell {}, not of {cell_hash}",
+            file.display(),
+            notes.get(CELL).map_or("unknown", String::as_str)
+        );
+        Ok(Self(tensors))
     }
+}
+
+fn of_cell(hash: &str) -> Notes {
+    Notes::from([(CELL.to_owned(), hash.to_owned())])
 }
 
 /// Where the checkpoint of a cell is, in a sweep's output folder.

@@ -22,7 +22,12 @@ impl std::error::Error for Interrupted {}
 ///
 /// If the system refuses the handler.
 pub fn listen() -> anyhow::Result<()> {
-    Ok(ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed))?)
+    Ok(ctrlc::set_handler(now)?)
+}
+
+/// Ends the run at its next step.
+pub fn now() {
+    INTERRUPTED.store(true, Ordering::Relaxed);
 }
 
 /// To be asked between steps.

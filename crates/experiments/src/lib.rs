@@ -1,15 +1,15 @@
 //! Trains, evaluates and compares scene parsers: the arms of an ablation side by side.
 //!
 //! The way of one cell (an arm with a seed): [`config`] says what it is, [`data`] holds its images
-//! or the frozen backbone's features, [`parser`] is the network, [`train`] fits it, [`evaluate`]
-//! scores it, and [`reproduce`] does so for every cell of a sweep and writes a record and a
-//! [`checkpoint`] for each, which [`eval`] and
-//! [`predict`] read.
+//! or the frozen backbone's features, [`parser`] is the network, [`train`] fits it and keeps
+//! its [`states`] on disk, [`evaluate`] scores it, and [`reproduce`] does so for every cell of a sweep
+//! and writes a record and a [`checkpoint`] for each, which [`eval`] and [`predict`] read.
 //! [`table`], [`compare`] and [`report`] are derived from records alone. [`datasets`] is what people do with a
 //! dataset before that, [`score`] reads predictions of whatever origin from files.
 //!
 //! Not here: numeric kernels (see `grid-ops`, `attention`, `dense-rnn`).
 
+mod cell;
 pub mod checkpoint;
 pub mod clock;
 pub mod compare;
@@ -19,6 +19,8 @@ pub mod datasets;
 pub mod eval;
 pub mod evaluate;
 pub mod interrupt;
+pub mod jobs;
+mod loaded;
 pub mod optimizer;
 pub mod parameters;
 pub mod parser;
@@ -29,5 +31,7 @@ pub mod provenance;
 pub mod report;
 pub mod reproduce;
 pub mod score;
+pub mod states;
 pub mod table;
+mod tensor_file;
 pub mod train;

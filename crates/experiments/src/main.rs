@@ -1,12 +1,14 @@
 //! The `experiments` binary; `cargo xtask` builds and calls it.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser as _;
-use experiments::reproduce::Stale;
-use experiments::{compare, datasets, eval, interrupt, predict, reproduce, score, table};
+use experiments::reproduce::{STATE_EVERY, Stale};
+use experiments::{compare, datasets, eval, interrupt, jobs, predict, reproduce, score, table};
 use run_record::{Arm, Record, Sweep};
 use scene_data::Split;
 use seg_metrics::Protocol;
@@ -43,6 +45,15 @@ enum Command {
         /// Run finished cells again that another revision or other dependencies made.
         #[arg(long)]
         refresh: bool,
+        /// Seconds from one state of training on disk to the next.
+        #[arg(long, value_name = "SECONDS", default_value_t = STATE_EVERY.as_secs())]
+        state_every: u64,
+        /// Cells that are run at once, each by a process of its own with its share of the threads.
+        #[arg(long, value_name = "N", default_value = "1")]
+        jobs: NonZeroUsize,
+        /// One of several processes of the same command.
+        #[arg(long, hide = true)]
+        worker: bool,
         /// The command as it was typed, for the report.
         #[arg(long, default_value = "")]
         command: String,
@@ -218,13 +229,22 @@ fn run(command: Command) -> anyhow::Result<()> {
             seeds,
             set,
             refresh,
+            state_every,
+            jobs,
+            worker,
             command,
         } => {
+            if worker {
+                jobs::stop_with_parent();
+            }
+            let jobs = (!worker).then_some(jobs);
+            let state_every = Duration::from_secs(state_every);
             let stale = if refresh { Stale::Rerun } else { Stale::Used };
             interrupt::listen()?;
             let all = reproduce::Request::of(Sweep::load(&sweep)?, sweep, out_dir);
             let request =
                 reproduce::Request { data_root, weights, arms, seeds, set, command, stale, ..all };
+            let request = reproduce::Request { state_every, jobs, ..request };
             reproduce::reproduce(&request, &mut std::io::stdout())
         }
         Command::Train { config, out_dir, seed, data_root, weights, set } => {

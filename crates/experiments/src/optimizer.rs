@@ -1,16 +1,21 @@
 //! AdamW and SGD with a global gradient norm, under poly and cosine schedules with warm-up.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, ensure};
 use candle_core::backprop::GradStore;
-use candle_core::{Tensor, Var};
+use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor, Var};
 use rayon::prelude::*;
 
 use crate::config::{OptimizerKind, Schedule, TrainingConfig};
+use crate::tensor_file::Tensors;
 
 const BETAS: [f64; 2] = [0.9, 0.999];
 const EPSILON: f64 = 1e-8;
+
+/// Values that one thread takes at a time; sums over them do not depend on the number of threads.
+const CHUNK: usize = 1 << 14;
 
 /// Gradient descent over named variables: AdamW (Loshchilov & Hutter, *Decoupled weight decay
 /// regularization*, ICLR 2019), or SGD with momentum and weight decay in the gradient, as PyTorch's.
@@ -28,8 +33,9 @@ struct Slot {
     lr_factor: f64,
     weight_decay: f64,
     /// Sum of the gradients since the last step.
-    gradient: Vec<f32>,
-    /// Running means of the gradient and of its square; of SGD the first is the momentum.
+    gradient: Option<Tensor>,
+    /// Running means of the gradient and of its square; of SGD the first is the momentum, and the
+    /// second is empty.
     moments: [Vec<f32>; 2],
 }
 
@@ -42,12 +48,15 @@ impl Optimizer {
         let slots = vars
             .into_iter()
             .map(|(name, var)| {
-                let zeros = || vec![0.0; var.elem_count()];
+                let zeros = vec![0.0; var.elem_count()];
+                let moments = match config.optimizer {
+                    OptimizerKind::AdamW => [zeros.clone(), zeros],
+                    OptimizerKind::Sgd => [zeros, Vec::new()],
+                };
                 let in_backbone = name.starts_with("backbone.");
                 let lr_factor = if in_backbone { config.backbone_lr_factor } else { 1.0 };
                 let weight_decay = if var.rank() > 1 { config.weight_decay } else { 0.0 };
-                let (gradient, moments) = (Vec::new(), [zeros(), zeros()]);
-                Slot { name, var, lr_factor, weight_decay, gradient, moments }
+                Slot { name, var, lr_factor, weight_decay, gradient: None, moments }
             })
             .collect();
         Self { slots, step: 0, waiting: 0, config: config.clone() }
@@ -76,15 +85,18 @@ impl Optimizer {
         for slot in &mut self.slots {
             let grad = grads.get(&slot.var);
             let grad = grad.with_context(|| format!("{} has no gradient", slot.name))?;
-            let grad = grad.flatten_all()?.to_vec1::<f32>()?;
-            if self.waiting == 0 {
-                slot.gradient = grad;
-            } else {
-                slot.gradient.iter_mut().zip(grad).for_each(|(sum, g)| *sum += g);
-            }
+            slot.gradient = Some(match slot.gradient.take() {
+                Some(sum) => (sum + grad)?,
+                None => grad.contiguous()?,
+            });
         }
         self.waiting += 1;
         Ok(())
+    }
+
+    /// Batches that were added since the last step.
+    pub fn waiting(&self) -> usize {
+        self.waiting
     }
 
     /// Moves every variable against the mean of the gradients that were added; returns its norm
@@ -95,56 +107,164 @@ impl Optimizer {
     /// A gradient that is not finite.
     pub fn step(&mut self, learning_rate: f64) -> anyhow::Result<f64> {
         let batches = self.waiting.max(1) as f64;
-        // Summed in f64 in the order of the names, so that the bits do not depend on threads.
-        let squares: f64 = self
-            .slots
-            .iter()
-            .map(|slot| slot.gradient.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>())
-            .sum();
+        let mut squares = 0.0;
+        for gradient in self.slots.iter().filter_map(|slot| slot.gradient.as_ref()) {
+            squares += sum_of_squares(gradient)?;
+        }
         let norm = squares.sqrt() / batches;
         ensure!(norm.is_finite(), "the gradient is not finite (norm {norm})");
         let scale = ((self.config.clip_norm / norm).min(1.0) / batches) as f32;
         self.step += 1;
         self.waiting = 0;
-        let (step, config) = (self.step, &self.config);
-        self.slots.par_iter_mut().try_for_each(|slot| {
+        for slot in &mut self.slots {
+            let Some(gradient) = slot.gradient.take() else { continue };
             let rate = learning_rate * slot.lr_factor;
-            let mut values = slot.var.flatten_all()?.to_vec1::<f32>()?;
-            match config.optimizer {
-                OptimizerKind::AdamW => slot.adam(&mut values, scale, rate, step),
-                OptimizerKind::Sgd => slot.sgd(&mut values, scale, rate, config.momentum),
-            }
-            slot.var.set(&Tensor::from_vec(values, slot.var.shape(), slot.var.device())?)?;
-            anyhow::Ok(())
-        })?;
+            let rule = match self.config.optimizer {
+                OptimizerKind::AdamW => Rule::adam(rate, scale, slot.weight_decay, self.step),
+                OptimizerKind::Sgd => {
+                    Rule::sgd(rate, scale, slot.weight_decay, self.config.momentum)
+                }
+            };
+            let op = Move { rule, moments: Mutex::new(&mut slot.moments) };
+            slot.var.inplace_op2(&gradient, &op)?;
+        }
         Ok(norm)
+    }
+
+    /// What it remembers of earlier steps, as tensors of the variables' shapes named
+    /// `first.<variable>` and `second.<variable>`; steps are counted by whoever takes them.
+    ///
+    /// # Errors
+    ///
+    /// None that a user can cause.
+    pub fn state(&self) -> anyhow::Result<Tensors> {
+        let mut state = Tensors::new();
+        for Slot { name, var, moments, .. } in &self.slots {
+            for (key, moment) in KEYS.iter().zip(moments).filter(|(_, moment)| !moment.is_empty()) {
+                let tensor = Tensor::from_slice(moment, var.shape(), var.device())?;
+                state.insert(format!("{key}{name}"), tensor);
+            }
+        }
+        Ok(state)
+    }
+
+    /// Goes on from [`Self::state`] as it was after `step` steps.
+    ///
+    /// # Errors
+    ///
+    /// The state of other variables.
+    pub fn resume(&mut self, step: usize, state: &Tensors) -> anyhow::Result<()> {
+        for Slot { name, moments, .. } in &mut self.slots {
+            for (key, moment) in KEYS.iter().zip(moments).filter(|(_, moment)| !moment.is_empty()) {
+                let tensor = state.get(&format!("{key}{name}"));
+                let tensor = tensor.with_context(|| format!("{key}{name} is missing"))?;
+                let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+                ensure!(values.len() == moment.len(), "{key}{name} is {:?}", tensor.shape());
+                *moment = values;
+            }
+        }
+        self.step = i32::try_from(step)?;
+        Ok(())
     }
 }
 
-impl Slot {
-    fn adam(&mut self, values: &mut [f32], clip: f32, rate: f64, step: i32) {
+const KEYS: [&str; 2] = ["first.", "second."];
+
+/// In `f64` and chunk by chunk, so that the bits do not depend on threads.
+fn sum_of_squares(gradient: &Tensor) -> anyhow::Result<f64> {
+    let (storage, layout) = gradient.storage_and_layout();
+    let candle_core::Storage::Cpu(CpuStorage::F32(values)) = &*storage else {
+        anyhow::bail!("a gradient that is not f32 on the CPU");
+    };
+    let (from, to) = layout.contiguous_offsets().context("a gradient with gaps")?;
+    let square = |&g: &f32| f64::from(g) * f64::from(g);
+    let of_chunk = |chunk: &[f32]| chunk.iter().map(square).sum::<f64>();
+    let chunks: Vec<f64> = values[from..to].par_chunks(CHUNK).map(of_chunk).collect();
+    Ok(chunks.iter().sum())
+}
+
+/// How one value moves.
+#[derive(Clone, Copy)]
+enum Rule {
+    Adam { clip: f32, keep: f32, step: f32, scale: f32 },
+    Sgd { clip: f32, rate: f32, momentum: f32, decay: f32 },
+}
+
+impl Rule {
+    fn adam(rate: f64, clip: f32, weight_decay: f64, step: i32) -> Self {
         let corrections = BETAS.map(|beta| 1.0 - beta.powi(step));
-        let [beta1, beta2] = BETAS.map(|beta| beta as f32);
         let step = (rate / corrections[0]) as f32;
         let scale = (1.0 / corrections[1].sqrt()) as f32;
-        let keep = (1.0 - rate * self.weight_decay) as f32;
-        let [first, second] = &mut self.moments;
-        let gradient = &self.gradient;
-        for (((value, &grad), m), v) in values.iter_mut().zip(gradient).zip(first).zip(second) {
-            let g = clip * grad;
-            *m = beta1 * *m + (1.0 - beta1) * g;
-            *v = beta2 * *v + (1.0 - beta2) * g * g;
-            *value = keep * *value - step * *m / (scale * v.sqrt() + EPSILON as f32);
-        }
+        let keep = (1.0 - rate * weight_decay) as f32;
+        Self::Adam { clip, keep, step, scale }
     }
 
-    fn sgd(&mut self, values: &mut [f32], clip: f32, rate: f64, momentum: f64) {
-        let (rate, momentum, decay) = (rate as f32, momentum as f32, self.weight_decay as f32);
-        let [buffer, _] = &mut self.moments;
-        for ((value, &grad), m) in values.iter_mut().zip(&self.gradient).zip(buffer) {
-            *m = momentum * *m + clip * grad + decay * *value;
-            *value -= rate * *m;
+    fn sgd(rate: f64, clip: f32, weight_decay: f64, momentum: f64) -> Self {
+        let (rate, momentum, decay) = (rate as f32, momentum as f32, weight_decay as f32);
+        Self::Sgd { clip, rate, momentum, decay }
+    }
+
+    fn apply(self, values: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
+        match self {
+            Self::Adam { clip, keep, step, scale } => {
+                let [beta1, beta2] = BETAS.map(|beta| beta as f32);
+                let epsilon = EPSILON as f32;
+                for (((value, &g), m), v) in values.iter_mut().zip(gradient).zip(first).zip(second)
+                {
+                    let g = clip * g;
+                    *m = beta1 * *m + (1.0 - beta1) * g;
+                    *v = beta2 * *v + (1.0 - beta2) * g * g;
+                    *value = keep * *value - step * *m / (scale * v.sqrt() + epsilon);
+                }
+            }
+            Self::Sgd { clip, rate, momentum, decay } => {
+                for ((value, &g), m) in values.iter_mut().zip(gradient).zip(first) {
+                    *m = momentum * *m + clip * g + decay * *value;
+                    *value -= rate * *m;
+                }
+            }
         }
+    }
+}
+
+/// Moves a variable where it is.
+struct Move<'a> {
+    rule: Rule,
+    /// Locked once, by the one thread that runs the operation.
+    moments: Mutex<&'a mut [Vec<f32>; 2]>,
+}
+
+impl InplaceOp2 for Move<'_> {
+    fn name(&self) -> &'static str {
+        "optimizer step"
+    }
+
+    fn cpu_fwd(
+        &self,
+        values: &mut CpuStorage,
+        layout: &Layout,
+        gradient: &CpuStorage,
+        gradient_layout: &Layout,
+    ) -> candle_core::Result<()> {
+        let at = layout.contiguous_offsets().zip(gradient_layout.contiguous_offsets());
+        let (CpuStorage::F32(values), CpuStorage::F32(gradient), Some(((v0, v1), (g0, g1)))) =
+            (values, gradient, at)
+        else {
+            candle_core::bail!("a variable or gradient that is not f32 or has gaps");
+        };
+        let mut moments = self.moments.lock().unwrap_or_else(PoisonError::into_inner);
+        let [first, second] = &mut **moments;
+        let (values, gradient) = (&mut values[v0..v1], &gradient[g0..g1]);
+        let each = values.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK));
+        let each = each.zip(first.par_chunks_mut(CHUNK));
+        if second.is_empty() {
+            each.for_each(|((values, g), first)| self.rule.apply(values, g, first, &mut []));
+        } else {
+            each.zip(second.par_chunks_mut(CHUNK)).for_each(|(((values, g), first), second)| {
+                self.rule.apply(values, g, first, second);
+            });
+        }
+        Ok(())
     }
 }
 
@@ -192,6 +312,31 @@ mod tests {
         assert!((optimizer.slots[0].moments[0][0] - 0.1 * 0.6).abs() < 1e-6);
         let mut optimizer = Optimizer::new([("u".to_owned(), other)].into(), &config);
         assert_eq!(optimizer.add(&grads).unwrap_err().to_string(), "u has no gradient");
+    }
+
+    #[test]
+    fn an_optimizer_goes_on_from_its_state_to_the_bit() {
+        for kind in [OptimizerKind::AdamW, OptimizerKind::Sgd] {
+            let config = TrainingConfig { optimizer: kind, ..TrainingConfig::default() };
+            let run = |pause: Option<usize>| {
+                let var = Var::new(&[[1.0f32, -2.0], [0.3, 7.0]], &Device::Cpu).unwrap();
+                let vars = || [("w".to_owned(), var.clone())].into();
+                let mut optimizer = Optimizer::new(vars(), &config);
+                for step in 0..5 {
+                    if pause == Some(step) {
+                        let state = optimizer.state().unwrap();
+                        optimizer = Optimizer::new(vars(), &config);
+                        optimizer.resume(step, &state).unwrap();
+                    }
+                    let loss = var.sqr().unwrap().sum_all().unwrap();
+                    optimizer.add(&loss.backward().unwrap()).unwrap();
+                    optimizer.step(0.01).unwrap();
+                }
+                var.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+            };
+            let whole = run(None);
+            assert!((0..5).all(|step| run(Some(step)) == whole), "{kind:?}");
+        }
     }
 
     #[test]

@@ -41,10 +41,13 @@ impl Parameters {
 
     /// The variables that gradient descent moves, by name.
     pub fn trainable(&self) -> BTreeMap<String, Var> {
-        let statistics =
-            |name: &str| name.ends_with("running_mean") || name.ends_with("running_var");
-        self.all().into_iter().filter(|(name, _)| !statistics(name)).collect()
+        self.all().into_iter().filter(|(name, _)| !is_statistic(name)).collect()
     }
+}
+
+/// Whether a name is that of a running statistic, which training follows but does not descend.
+pub fn is_statistic(name: &str) -> bool {
+    name.ends_with("running_mean") || name.ends_with("running_var")
 }
 
 impl SimpleBackend for Parameters {

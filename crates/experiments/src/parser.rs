@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 pub use backbone::Phase;
-use backbone::{Backbone, BackboneConfig, ConvNorm, ConvNormSpec, NormMode};
+use backbone::{Backbone, BackboneConfig, ConvNorm, ConvNormSpec, NormMode, Stage};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Init, VarBuilder};
 use dense_rnn::DenseRnn;
@@ -59,6 +59,36 @@ pub struct Parser {
     classifier: [Tensor; 2],
 }
 
+/// The stages of a backbone that a parser uses, by their indices.
+pub(crate) struct Stages {
+    skip: Option<usize>,
+    /// Those that the context module sees, finest first.
+    deep: std::ops::Range<usize>,
+}
+
+impl Stages {
+    /// Chooses among `all`.
+    ///
+    /// # Errors
+    ///
+    /// A stride that no stage has.
+    pub(crate) fn of(config: &ModelConfig, all: &[Stage]) -> anyhow::Result<Self> {
+        let of_stride = |stride: usize, name: &str| {
+            let strides: Vec<usize> = all.iter().map(|stage| stage.stride).collect();
+            let found = strides.iter().rposition(|&s| s == stride);
+            found.with_context(|| {
+                format!("model.{name} = {stride}: the backbone has stages of stride {strides:?}")
+            })
+        };
+        let deep = of_stride(config.context_stride, "context_stride")?..all.len();
+        let skip = match config.skip_stride {
+            0 => None,
+            stride => Some(of_stride(stride, "skip_stride")?),
+        };
+        Ok(Self { skip, deep })
+    }
+}
+
 impl Parser {
     /// Builds the network with parameters drawn with `seed`, or taken from `pretrained`.
     ///
@@ -94,19 +124,7 @@ impl Parser {
             }
         };
         let all = backbone.stages();
-        let of_stride = |stride: usize, name: &str| {
-            let strides: Vec<usize> = all.iter().map(|stage| stage.stride).collect();
-            let found = strides.iter().rposition(|&s| s == stride);
-            found.with_context(|| {
-                format!("model.{name} = {stride}: the backbone has stages of stride {strides:?}")
-            })
-        };
-        let context_at = of_stride(config.context_stride, "context_stride")?;
-        let deep: Vec<usize> = (context_at..all.len()).collect();
-        let skip_at = match config.skip_stride {
-            0 => None,
-            stride => Some(of_stride(stride, "skip_stride")?),
-        };
+        let Stages { skip: skip_at, deep } = Stages::of(config, all)?;
         let pointwise = |inputs: usize, outputs: usize, name: &str| {
             let spec = ConvNormSpec {
                 inputs,
@@ -120,7 +138,7 @@ impl Parser {
             let vb = vb.pp(name);
             ConvNorm::new(spec, vb.pp("conv"), vb.pp("norm"), NormMode::Trained)
         };
-        let joined = deep.iter().map(|&at| all[at].channels).sum();
+        let joined = deep.clone().map(|at| all[at].channels).sum();
         let channels = config.adapter_channels;
         let skip = match skip_at {
             Some(at) => Some(pointwise(all[at].channels, config.skip_channels, "skip")?),

@@ -42,6 +42,12 @@ impl Progress {
         self.bar.inc(steps);
     }
 
+    /// `steps` were done before this process, which says nothing of the time left.
+    pub fn skip(&self, steps: u64) {
+        self.bar.inc(steps);
+        self.bar.reset_eta();
+    }
+
     /// Takes the bar away.
     pub fn finish(&self) {
         self.bar.finish_and_clear();

@@ -1,25 +1,24 @@
 //! Runs every cell of a sweep that has no record yet, then reports.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use run_record::{Cell, DatasetFacts, Record, Sweep, Timing};
-use scene_data::{Class, DatasetConfig, SceneDataset, Split};
-use seg_metrics::Protocol;
+use run_record::{Cell, Provenance, Record, Sweep};
 
-use crate::checkpoint::{self, Snapshot};
-use crate::config::{BackboneMode, CellConfig, Flip};
-use crate::data::{Examples, View};
-use crate::datasets::with_flag;
-use crate::evaluate::{evaluate_with, predict, seconds_per_image};
+use crate::config::{BackboneMode, CellConfig};
 use crate::interrupt::{self, Interrupted};
-use crate::parameters::Parameters;
-use crate::parser::{Parser, Pretrained};
+use crate::loaded::Loaded;
+use crate::parser::Stages;
 use crate::progress::Progress;
-use crate::{pictures, provenance, report, table, train};
+use crate::states::States;
+use crate::{cell, jobs, provenance, report, table, train};
+
+/// How often the state of training is written, if nothing else is said.
+pub const STATE_EVERY: Duration = Duration::from_secs(60);
 
 /// What the user asked for.
 #[derive(Debug, Clone)]
@@ -44,6 +43,10 @@ pub struct Request {
     pub command: String,
     /// What happens to finished cells that other code made.
     pub stale: Stale,
+    /// How often the state of training is written; results do not depend on it.
+    pub state_every: Duration,
+    /// Cells that are run at once, each by a process of its own; `None` for one of several.
+    pub jobs: Option<NonZeroUsize>,
 }
 
 impl Request {
@@ -60,6 +63,8 @@ impl Request {
             set: Vec::new(),
             command: String::new(),
             stale: Stale::Used,
+            state_every: STATE_EVERY,
+            jobs: Some(NonZeroUsize::MIN),
         }
     }
 }
@@ -86,29 +91,11 @@ pub fn reproduce(request: &Request, out: &mut dyn Write) -> anyhow::Result<()> {
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("the output folder {} cannot be made", folder.display()))?;
 
-    let mut finished: BTreeMap<String, Record> = BTreeMap::new();
-    for record in Record::read_dir(&folder)? {
-        finished.insert(record.cell.file_stem(), record);
-    }
-    let wanted: BTreeSet<String> = cells.iter().map(|(cell, _)| cell.file_stem()).collect();
-    finished.retain(|stem, _| wanted.contains(stem));
-    let now = provenance::provenance();
-    let is_stale = |record: &Record| {
-        let then = &record.provenance;
-        then.revision != now.revision || then.lock_sha256 != now.lock_sha256
-    };
+    let mut finished = finished_of(&cells, &folder)?;
     if request.stale == Stale::Rerun {
-        let kept = request.out_dir.join("stale");
-        for (stem, record) in finished.iter().filter(|(_, record)| is_stale(record)) {
-            let revision: String = record.provenance.revision.chars().take(8).collect();
-            let (from, to) = (format!("{stem}.json"), format!("{stem}-{revision}.json"));
-            std::fs::create_dir_all(&kept)
-                .and_then(|()| std::fs::rename(folder.join(&from), kept.join(&to)))
-                .with_context(|| format!("moving {from} to {}", kept.display()))?;
-        }
-        finished.retain(|_, record| !is_stale(record));
+        set_stale_aside(request, &folder, &mut finished)?;
     }
-    if !finished.is_empty() {
+    if !finished.is_empty() && request.jobs.is_some() {
         eprintln!(
             "{} of {} cells are already finished in {} and are used again",
             finished.len(),
@@ -116,27 +103,30 @@ pub fn reproduce(request: &Request, out: &mut dyn Write) -> anyhow::Result<()> {
             folder.display()
         );
     }
-    let missing: Vec<&(Cell, CellConfig)> =
-        cells.iter().filter(|(cell, _)| !finished.contains_key(&cell.file_stem())).collect();
-    if let Err(error) = run_cells(request, &folder, &missing, &mut finished) {
-        if error.is::<Interrupted>() {
-            bail!(
-                "interrupted: {} of {} cells are finished and kept in {}; \
-                 the same command goes on from there",
-                finished.len(),
-                cells.len(),
-                folder.display()
-            );
-        }
-        return Err(error);
+    let outcome = match run_all(request, &folder, &cells, &mut finished) {
+        Err(error) if error.is::<Interrupted>() => bail!(
+            "interrupted: {} of {} cells are finished and kept in {}, with the state of the one \
+             under way; the same command goes on from there",
+            finished_of(&cells, &folder)?.len(),
+            cells.len(),
+            folder.display()
+        ),
+        other => other?,
+    };
+    if request.jobs.is_none() {
+        ensure!(outcome.failed.is_empty(), outcome.text());
+        return Ok(());
     }
+    // Without a single record there is no table, only what went wrong.
+    ensure!(!finished.is_empty() || outcome.failed.is_empty(), outcome.text());
     let records: Vec<Record> =
         cells.iter().filter_map(|(cell, _)| finished.get(&cell.file_stem()).cloned()).collect();
     report::write(&request.out_dir, &sweep, &records, &request.command)?;
     writeln!(out, "{}\n{}", table::markdown(&sweep, &records), table::caption(&sweep, &records))?;
-    let stale: Vec<&Record> = records.iter().filter(|record| is_stale(record)).collect();
+    let now = provenance::provenance();
+    let stale: Vec<&Record> = records.iter().filter(|record| is_stale(record, &now)).collect();
     if !stale.is_empty() {
-        let names = stale.iter().map(|r| format!("{} seed {}", r.cell.arm, r.cell.seed));
+        let names = stale.iter().map(|record| name_of(&record.cell));
         writeln!(
             out,
             "stale, made by another revision or other dependencies: {}; --refresh runs them again\n",
@@ -144,7 +134,47 @@ pub fn reproduce(request: &Request, out: &mut dyn Write) -> anyhow::Result<()> {
         )?;
     }
     writeln!(out, "report: {}", request.out_dir.join("report.md").display())?;
+    ensure!(outcome.failed.is_empty(), outcome.text());
     judge(&sweep, &records, out)
+}
+
+/// The records of `cells` that are in `folder`, by the stem of their file.
+fn finished_of(
+    cells: &[(Cell, CellConfig)],
+    folder: &Path,
+) -> anyhow::Result<BTreeMap<String, Record>> {
+    let wanted: BTreeSet<String> = cells.iter().map(|(cell, _)| cell.file_stem()).collect();
+    let records = Record::read_dir(folder)?.into_iter();
+    let by_stem = records.map(|record| (record.cell.file_stem(), record));
+    Ok(by_stem.filter(|(stem, _)| wanted.contains(stem)).collect())
+}
+
+/// Whether a program of another revision or with other dependencies took part.
+fn is_stale(record: &Record, now: &Provenance) -> bool {
+    is_other(&record.provenance, now) || record.earlier.iter().any(|then| is_other(then, now))
+}
+
+fn is_other(then: &Provenance, now: &Provenance) -> bool {
+    then.revision != now.revision || then.lock_sha256 != now.lock_sha256
+}
+
+/// Moves stale records away, so that their cells are run again.
+fn set_stale_aside(
+    request: &Request,
+    folder: &Path,
+    finished: &mut BTreeMap<String, Record>,
+) -> anyhow::Result<()> {
+    let now = provenance::provenance();
+    let kept = request.out_dir.join("stale");
+    for (stem, record) in finished.iter().filter(|(_, record)| is_stale(record, &now)) {
+        let revision: String = record.provenance.revision.chars().take(8).collect();
+        let (from, to) = (format!("{stem}.json"), format!("{stem}-{revision}.json"));
+        std::fs::create_dir_all(&kept)
+            .and_then(|()| std::fs::rename(folder.join(&from), kept.join(&to)))
+            .with_context(|| format!("moving {from} to {}", kept.display()))?;
+    }
+    finished.retain(|_, record| !is_stale(record, &now));
+    Ok(())
 }
 
 fn judge(sweep: &Sweep, records: &[Record], out: &mut dyn Write) -> anyhow::Result<()> {
@@ -189,7 +219,9 @@ fn checked_cells(sweep: &Sweep, request: &Request) -> anyhow::Result<Vec<(Cell, 
         Ok((cell, config))
     };
     let cells = sweep.cells().into_iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
-    for (_, config) in &cells {
+    for (cell, config) in &cells {
+        let context = || format!("arm {} of {}", cell.arm, request.origin.display());
+        Stages::of(&config.model, &config.model.backbone.stages()?).with_context(context)?;
         ensure!(
             config.model.backbone_mode != BackboneMode::Frozen || request.weights.is_some(),
             "model.backbone_mode = \"frozen\" needs pretrained weights: give --weights PATH, \
@@ -199,206 +231,145 @@ fn checked_cells(sweep: &Sweep, request: &Request) -> anyhow::Result<Vec<(Cell, 
     Ok(cells)
 }
 
+/// Begins a cell anew that another program began.
+fn forget_stale(states: &States) -> anyhow::Result<()> {
+    let now = provenance::provenance();
+    let state = states.latest(&|_| ())?;
+    if state.is_some_and(|s| s.position.processes.iter().any(|then| is_other(then, &now))) {
+        states.clear()?;
+    }
+    Ok(())
+}
+
+/// What became of the cells that had no record.
+#[derive(Default)]
+struct Outcome {
+    /// Names of cells that failed, by what they said.
+    failed: BTreeMap<String, Vec<String>>,
+}
+
+impl Outcome {
+    fn text(&self) -> String {
+        let of =
+            |(message, names): (&String, &Vec<String>)| format!("{}: {message}", names.join(", "));
+        self.failed.iter().map(of).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// Runs what is missing, here or in several processes.
+fn run_all(
+    request: &Request,
+    folder: &Path,
+    cells: &[(Cell, CellConfig)],
+    finished: &mut BTreeMap<String, Record>,
+) -> anyhow::Result<Outcome> {
+    let missing: Vec<&(Cell, CellConfig)> =
+        cells.iter().filter(|(cell, _)| !finished.contains_key(&cell.file_stem())).collect();
+    let at_once = request.jobs.map_or(1, |jobs| jobs.get().min(missing.len()));
+    let Some(jobs) = NonZeroUsize::new(at_once).filter(|jobs| jobs.get() > 1) else {
+        return run_cells(request, folder, &missing, finished);
+    };
+    let all_well = jobs::run(jobs)?;
+    *finished = finished_of(cells, folder)?;
+    let left = missing.iter().filter(|(cell, _)| !finished.contains_key(&cell.file_stem()));
+    let left: Vec<String> = left.map(|(cell, _)| name_of(cell)).collect();
+    ensure!(all_well || !left.is_empty(), "a process of several failed, see above");
+    let mut outcome = Outcome::default();
+    if !left.is_empty() {
+        outcome.failed.insert("failed, see above".to_owned(), left);
+    }
+    Ok(outcome)
+}
+
+fn name_of(cell: &Cell) -> String {
+    format!("{} seed {}", cell.arm, cell.seed)
+}
+
+/// Runs every cell of `missing` that no other process is at, then waits for those.
 fn run_cells(
     request: &Request,
     folder: &Path,
     missing: &[&(Cell, CellConfig)],
     finished: &mut BTreeMap<String, Record>,
-) -> anyhow::Result<()> {
-    let mut loaded: Option<Loaded> = None;
+) -> anyhow::Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let mut loaded: Option<(String, Result<Loaded, String>)> = None;
     let mut progress: Option<Progress> = None;
-    for (cell, config) in missing {
-        let key = Loaded::key(config);
-        if loaded.as_ref().is_none_or(|loaded| loaded.key != key) {
-            loaded = Some(Loaded::load(request, config, key)?);
-        }
-        let Some(data) = &loaded else { continue };
-        let progress = progress.get_or_insert_with(|| {
-            let images = data.train.len();
-            let steps: usize =
-                missing.iter().map(|(_, c)| train::batches(&c.training, images)).sum();
-            Progress::new(steps as u64)
-        });
-        let record = run_cell(request, cell, config, data, progress)
-            .with_context(|| format!("{} seed {}", cell.arm, cell.seed));
-        let record = match record {
-            // Without context, so that the caller recognises it.
-            Err(error) if error.is::<Interrupted>() => return Err(Interrupted.into()),
-            other => other?,
-        };
-        record.write_atomically(folder)?;
-        progress.line(&format!(
-            "{} seed {}: test mIoU {:.1} %  ({} of {} cells to do)",
-            cell.arm,
-            cell.seed,
-            record.metrics.miou_percent,
-            missing.len() - missing.iter().position(|m| m.0 == *cell).unwrap_or(0) - 1,
-            missing.len()
-        ));
-        finished.insert(cell.file_stem(), record);
-    }
-    if let Some(progress) = progress {
-        progress.finish();
-    }
-    Ok(())
-}
-
-/// A dataset in memory, with the frozen backbone's features if the cell wants them.
-struct Loaded {
-    key: String,
-    facts: DatasetFacts,
-    classes: Vec<Class>,
-    train: Examples,
-    val: Examples,
-    test: Examples,
-    pretrained: Option<Pretrained>,
-    protocol: Protocol,
-}
-
-impl Loaded {
-    /// What two cells must have in common to share images, weights and features.
-    fn key(config: &CellConfig) -> String {
-        let mut shared = config.model.clone();
-        shared.context = dense_rnn::DenseRnnConfig::default();
-        let frozen = config.model.backbone_mode == BackboneMode::Frozen;
-        let features = frozen.then_some((shared, config.training.flip));
-        let backbone = &config.model.backbone;
-        format!("{:?} {:?} {backbone:?} {features:?}", config.dataset, config.fingerprints)
-    }
-
-    fn load(request: &Request, config: &CellConfig, key: String) -> anyhow::Result<Self> {
-        let root = request.data_root.as_deref();
-        let splits = [Split::Train, Split::Val, Split::Test];
-        let mut facts = DatasetFacts { name: config.dataset.name().into(), ..Default::default() };
-        let mut classes = Vec::new();
-        let mut examples = Vec::new();
-        for split in splits {
-            interrupt::check()?;
-            let dataset: Box<dyn SceneDataset> =
-                config.dataset.open(root, split).map_err(with_flag)?;
-            let fingerprint = dataset.fingerprint()?;
-            if let Some(expected) = config.fingerprints.get(&split.to_string()) {
-                ensure!(
-                    *expected == fingerprint,
-                    "{} {split}: the images are not those of the sweep: SHA-256 {fingerprint}, \
-                     expected {expected}",
-                    dataset.name()
-                );
+    let mut queue: VecDeque<_> = missing.iter().copied().collect();
+    // Cells in a row that other processes are at.
+    let mut taken = 0;
+    while let Some(item) = queue.pop_front() {
+        interrupt::check()?;
+        let (cell, config) = item;
+        let stem = cell.file_stem();
+        let states = States::open(&request.out_dir, &stem, &cell.hash(), request.state_every)?;
+        let Some(mut states) = states else {
+            queue.push_back(item);
+            taken += 1;
+            if taken >= queue.len() {
+                std::thread::sleep(Duration::from_millis(500));
             }
-            facts.fingerprints.insert(split.to_string(), fingerprint);
-            facts.images.insert(split.to_string(), dataset.len() as u64);
-            classes = dataset.classes().to_vec();
-            examples.push(Examples::new(dataset)?);
-        }
-        facts.classes = classes.iter().map(|class| class.name.to_string()).collect();
-        let [train, val, test] = <[Examples; 3]>::try_from(examples)
-            .map_err(|_| anyhow::anyhow!("three splits were opened"))?;
-        let pretrained = match &request.weights {
-            Some(path) => Pretrained::find(path, &config.model.backbone)?,
-            None => None,
+            continue;
         };
-        let protocol = protocol_of(config)?;
-        let mut loaded = Self { key, facts, classes, train, val, test, pretrained, protocol };
-        if config.model.backbone_mode == BackboneMode::Frozen {
-            loaded.cache_features(config)?;
+        taken = 0;
+        let file = folder.join(format!("{stem}.json"));
+        if file.exists() {
+            // By another process, since this one began.
+            finished.insert(stem, Record::read(&file)?);
+            continue;
         }
-        Ok(loaded)
-    }
-
-    fn cache_features(&mut self, config: &CellConfig) -> anyhow::Result<()> {
-        let (parser, _) = self.parser(config, 0)?;
-        let images = self.train.len() + self.val.len() + self.test.len();
-        eprintln!("computing the frozen backbone's features of {images} images once");
-        let progress = Progress::new(images as u64);
-        let views: &[View] = match config.training.flip {
-            Flip::Off => &[View::Plain],
-            Flip::Random => &[View::Plain, View::Mirrored],
+        let key = Loaded::key(config);
+        if loaded.as_ref().is_none_or(|(of, _)| *of != key) {
+            // Given back before the next is read.
+            drop(loaded.take());
+            let data = match Loaded::load(request, config) {
+                Err(error) if error.is::<Interrupted>() => return Err(error),
+                // A mistake in the request is better said before hours of training than after.
+                Err(error) if progress.is_none() => return Err(error),
+                other => other.map_err(|error| format!("{error:#}")),
+            };
+            loaded = Some((key, data));
+        }
+        if request.stale == Stale::Rerun {
+            forget_stale(&states)?;
+        }
+        let name = name_of(cell);
+        let Some((_, data)) = &loaded else { continue };
+        let record = match data {
+            Ok(data) => {
+                let progress = progress.get_or_insert_with(|| {
+                    let images = data.train.len();
+                    let steps: usize =
+                        missing.iter().map(|(_, c)| train::batches(&c.training, images)).sum();
+                    Progress::new(steps as u64)
+                });
+                cell::run(&request.out_dir, &mut states, cell, config, data, progress)
+            }
+            Err(message) => Err(anyhow::anyhow!("{message}")),
         };
-        self.train.cache_features(&parser, views, &progress)?;
-        self.val.cache_features(&parser, &[View::Plain], &progress)?;
-        self.test.cache_features(&parser, &[View::Plain], &progress)?;
-        progress.finish();
-        Ok(())
-    }
-
-    fn parser(&self, config: &CellConfig, seed: u64) -> anyhow::Result<(Parser, Parameters)> {
-        Parser::build(&config.model, self.classes.len(), seed, self.pretrained.as_ref())
-    }
-}
-
-fn protocol_of(config: &CellConfig) -> anyhow::Result<Protocol> {
-    Ok(match &config.dataset {
-        DatasetConfig::PascalContext(options) => {
-            format!("pascal-context-{}", options.classes).parse()?
-        }
-        other => other.name().parse()?,
-    })
-}
-
-fn run_cell(
-    request: &Request,
-    cell: &Cell,
-    config: &CellConfig,
-    data: &Loaded,
-    progress: &Progress,
-) -> anyhow::Result<Record> {
-    let name = format!("{} seed {}", cell.arm, cell.seed);
-    progress.doing(&name);
-    let (parser, parameters) = data.parser(config, cell.seed)?;
-    let fit = train::train(
-        &parser,
-        &parameters,
-        &config.training,
-        cell.seed,
-        (&data.train, &data.val),
-        data.protocol,
-        progress,
-        &name,
-    )?;
-    let file = checkpoint::file(&request.out_dir, &cell.file_stem());
-    Snapshot::take(&parser, &parameters)?.write(&file, &cell.hash())?;
-    let start = std::time::Instant::now();
-    let (mut done, images) = (0, data.test.len());
-    let (test, protocol) = (&data.test, data.protocol);
-    let scores = evaluate_with(&parser, test, protocol, &config.evaluation, &mut |_| {
-        done += 1;
-        progress.doing(format!("{name}: test image {done} of {images}"));
-        Ok(())
-    })?;
-    let evaluation_s = start.elapsed().as_secs_f64();
-    for nth in 0..data.test.len().min(pictures::SHOWN) {
-        let sample = data.test.sample(nth)?;
-        pictures::write_sample(&request.out_dir, nth, &sample, &data.classes)?;
-        if cell.seed == 0 {
-            let size = (sample.labels.width, sample.labels.height);
-            let prediction = predict(&parser, &data.test, nth, &config.evaluation)?;
-            let (out, classes) = (&request.out_dir, &data.classes);
-            pictures::write_prediction(out, nth, &cell.arm, &prediction, size, classes)?;
+        match record {
+            Ok(record) => {
+                record.write_atomically(folder)?;
+                states.clear()?;
+                let line = format!(
+                    "{name}: test mIoU {:.1} %  ({} of {} cells to do)",
+                    record.metrics.miou_percent,
+                    queue.len(),
+                    missing.len()
+                );
+                progress.iter().for_each(|progress| progress.line(&line));
+                finished.insert(stem, record);
+            }
+            Err(error) if error.is::<Interrupted>() => return Err(error),
+            Err(error) => {
+                let message = format!("{error:#}");
+                if !outcome.failed.contains_key(&message) {
+                    eprintln!("{name} failed: {message}");
+                }
+                outcome.failed.entry(message).or_default().push(name);
+            }
         }
     }
-    let trainable: usize = parameters.trainable().values().map(|var| var.elem_count()).sum();
-    Ok(Record {
-        version: run_record::RECORD_VERSION,
-        cell: cell.clone(),
-        cell_hash: cell.hash(),
-        dataset: data.facts.clone(),
-        weights_sha256: data.pretrained.as_ref().map(|weights| weights.sha256.clone()),
-        protocol: data.protocol.to_string(),
-        parameters: trainable as u64,
-        total_parameters: (trainable + parser.frozen_parameters()) as u64,
-        metrics: scores.metrics(),
-        best_epoch: fit.best_epoch as u64,
-        val_miou_percent: fit.val_miou_percent,
-        curve: fit.curve,
-        distance: scores.distance,
-        images: scores.images,
-        provenance: provenance::provenance(),
-        timing: Timing {
-            finished_unix_s: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
-            training_s: fit.seconds,
-            evaluation_s,
-            seconds_per_image: seconds_per_image(&parser, &data.test)?,
-            peak_memory_mib: provenance::peak_memory_mib().unwrap_or(0.0),
-        },
-    })
+    progress.iter().for_each(Progress::finish);
+    Ok(outcome)
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use run_record::EpochPoint;
+use run_record::{EpochPoint, Provenance};
 use seg_metrics::Protocol;
 
 use crate::checkpoint::Snapshot;
@@ -11,26 +11,51 @@ use crate::clock::{Clock, Part};
 use crate::config::{EvaluationConfig, TrainingConfig};
 use crate::data::{Epoch, Examples, epoch_order};
 use crate::evaluate::evaluate;
-use crate::interrupt;
+use crate::interrupt::{self, Interrupted};
 use crate::optimizer::Optimizer;
 use crate::parameters::Parameters;
 use crate::parser::{Parser, Phase};
 use crate::progress::Progress;
+use crate::provenance;
+use crate::states::{Best, Cost, Position, State, States};
+use crate::tensor_file::Tensors;
 
 /// What training leaves besides the parameters themselves.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fit {
     /// One point an epoch.
     pub curve: Vec<EpochPoint>,
-    /// The epoch, from 1, whose parameters were kept.
-    pub best_epoch: usize,
-    /// Its mIoU on val, in percent.
-    pub val_miou_percent: f64,
-    /// Seconds spent in training steps and validation.
-    pub seconds: f64,
+    /// The epoch, from 1, whose parameters were kept, and its mIoU on val.
+    pub best: Best,
+    /// What it took.
+    pub cost: Cost,
+    /// The processes that took part, this one last.
+    pub processes: Vec<Provenance>,
 }
 
-/// The batches that [`train`] will report to its progress.
+/// What is fitted, to what and how.
+pub struct Training<'a> {
+    /// The network.
+    pub parser: &'a Parser,
+    /// Its parameters.
+    pub parameters: &'a Parameters,
+    /// How it is fitted.
+    pub config: &'a TrainingConfig,
+    /// Seed of every draw.
+    pub seed: u64,
+    /// What it is fitted to.
+    pub train: &'a Examples,
+    /// What chooses the epoch.
+    pub val: &'a Examples,
+    /// How val is scored.
+    pub protocol: Protocol,
+    /// Where it is told how far training is.
+    pub progress: &'a Progress,
+    /// What it is called there.
+    pub name: &'a str,
+}
+
+/// The batches that [`Training::run`] will report to its progress.
 pub fn batches(config: &TrainingConfig, images: usize) -> usize {
     config.epochs * images.div_ceil(config.batch_size)
 }
@@ -39,93 +64,204 @@ fn steps_per_epoch(config: &TrainingConfig, images: usize) -> usize {
     images.div_ceil(config.batch_size).div_ceil(config.accumulate)
 }
 
-/// Trains `parser` on `train` and leaves it with the parameters of the best epoch on `val`.
-///
-/// # Errors
-///
-/// A loss or gradient that is not finite (with the step and what to try), or an interrupt.
-pub fn train(
-    parser: &Parser,
-    parameters: &Parameters,
-    config: &TrainingConfig,
-    seed: u64,
-    (train, val): (&Examples, &Examples),
-    protocol: Protocol,
-    progress: &Progress,
-    name: &str,
-) -> anyhow::Result<Fit> {
-    let start = Instant::now();
-    let mut clock = Clock::start();
-    let mut optimizer = Optimizer::new(parameters.trainable(), config);
-    let weights = train.class_weights(config.class_weights)?;
-    let total = config.epochs * steps_per_epoch(config, train.len());
-    let plain = EvaluationConfig::default();
-    let (mut step, mut curve) = (0, Vec::new());
-    let mut best: Option<(f64, usize, Snapshot)> = None;
-    for epoch in 0..config.epochs {
-        let (mut loss_sum, mut batches, mut rate) = (0.0, 0, 0.0);
+impl Training<'_> {
+    /// Trains, from where `states` says, and leaves the network with the parameters of the best
+    /// epoch on val.
+    ///
+    /// # Errors
+    ///
+    /// A loss or gradient that is not finite (with the step and what to try), a state that cannot
+    /// be written, or an interrupt, before which the state is written.
+    pub fn run(&self, states: &mut States) -> anyhow::Result<Fit> {
+        let Self { parser, parameters, config, seed, train, progress, name, .. } = *self;
+        let mut clock = Clock::start();
+        let mut optimizer = Optimizer::new(parameters.trainable(), config);
+        let (mut at, mut best) = self.begin(states, &mut optimizer)?;
+        let meter = Meter::start(at.cost);
+        let weights = train.class_weights(config.class_weights)?;
+        let total = config.epochs * steps_per_epoch(config, train.len());
         let in_epoch = train.len().div_ceil(config.batch_size);
-        let order = epoch_order(seed, epoch, train.len(), config.flip);
-        let (augment, batch_size) = (&config.augment, config.batch_size);
-        let mut shown = train.batches(Epoch { augment, seed, epoch, order, batch_size });
-        loop {
-            interrupt::check()?;
-            let Some(batch) = shown.next() else { break };
-            let batch = batch?;
-            clock.ran(Part::Data);
-            let logits = parser.logits(&batch.inputs, Phase::Train)?;
-            clock.ran(Part::Forward);
-            let loss =
-                grid_ops::upsampled_cross_entropy(&logits, &batch.labels, weights.as_deref())?;
-            let value = f64::from(loss.to_scalar::<f32>()?);
-            clock.ran(Part::Loss);
-            if !value.is_finite() {
-                bail!(diverged(step, &format!("the loss is {value}")));
+        while at.epoch < config.epochs {
+            let mut order = epoch_order(seed, at.epoch, train.len(), config.flip);
+            order.drain(..(at.batches * config.batch_size).min(order.len()));
+            let (augment, batch_size, epoch) = (&config.augment, config.batch_size, at.epoch);
+            let mut shown = train.batches(Epoch { augment, seed, epoch, order, batch_size });
+            loop {
+                if optimizer.waiting() == 0 {
+                    let stop = interrupt::check();
+                    if stop.is_err() || states.is_due() {
+                        at.cost = meter.read();
+                        self.write(states, &at, &optimizer, best.as_ref())?;
+                    }
+                    stop?;
+                }
+                let Some(batch) = shown.next() else { break };
+                let batch = batch?;
+                clock.ran(Part::Data);
+                let logits = parser.logits(&batch.inputs, Phase::Train)?;
+                clock.ran(Part::Forward);
+                let loss =
+                    grid_ops::upsampled_cross_entropy(&logits, &batch.labels, weights.as_deref())?;
+                let value = f64::from(loss.to_scalar::<f32>()?);
+                clock.ran(Part::Loss);
+                if !value.is_finite() {
+                    bail!(diverged(&at, &format!("the loss is {value}"), states));
+                }
+                let grads = loss.backward()?;
+                clock.ran(Part::Backward);
+                optimizer.add(&grads)?;
+                at.batches += 1;
+                at.loss_sum += value;
+                if at.batches % config.accumulate == 0 || at.batches == in_epoch {
+                    at.learning_rate = optimizer.learning_rate(at.step, total);
+                    let stepped = optimizer.step(at.learning_rate);
+                    stepped.with_context(|| diverged(&at, "no step was taken", states))?;
+                    at.step += 1;
+                }
+                // Gradients and the graph are given back here.
+                drop((grads, loss, logits));
+                clock.ran(Part::Optimiser);
+                progress.advance(1);
             }
-            let grads = loss.backward()?;
-            clock.ran(Part::Backward);
-            optimizer.add(&grads)?;
-            batches += 1;
-            loss_sum += value;
-            if batches % config.accumulate == 0 || batches == in_epoch {
-                rate = optimizer.learning_rate(step, total);
-                optimizer.step(rate).with_context(|| diverged(step, "no step was taken"))?;
-                step += 1;
+            let validated = self.validate(&mut at, &mut best);
+            if validated.as_ref().is_err_and(anyhow::Error::is::<Interrupted>) {
+                at.cost = meter.read();
+                self.write(states, &at, &optimizer, best.as_ref())?;
             }
-            // Gradients and the graph are given back here.
-            drop((grads, loss, logits));
-            clock.ran(Part::Optimiser);
-            progress.advance(1);
+            let val_miou_percent = validated?;
+            clock.ran(Part::Validation);
+            let epoch = at.epoch + 1;
+            let train_loss = at.loss_sum / at.batches as f64;
+            let scored = val_miou_percent.map_or(String::new(), |m| format!("  val mIoU {m:.1} %"));
+            progress.line(&format!(
+                "{name}: epoch {epoch}/{}  loss {train_loss:.4}{scored}  {:.0} s",
+                config.epochs,
+                meter.read().seconds
+            ));
+            let (lr, point) = (at.learning_rate, epoch as u64);
+            at.curve.push(EpochPoint { epoch: point, train_loss, lr, val_miou_percent });
+            (at.epoch, at.batches, at.loss_sum) = (epoch, 0, 0.0);
         }
-        let last = epoch + 1 == config.epochs;
-        let validate = last || (epoch + 1) % config.epochs_per_validation == 0;
-        let val_miou_percent = if validate {
-            let miou = evaluate(parser, val, protocol, &plain)?.miou_percent();
-            if best.as_ref().is_none_or(|(before, ..)| miou > *before) {
-                best = Some((miou, epoch + 1, Snapshot::take(parser, parameters)?));
-            }
-            Some(miou)
-        } else {
-            None
-        };
-        clock.ran(Part::Validation);
-        let train_loss = loss_sum / batches as f64;
-        let scored = val_miou_percent.map_or(String::new(), |m| format!("  val mIoU {m:.1} %"));
-        progress.line(&format!(
-            "{name}: epoch {}/{}  loss {train_loss:.4}{scored}  {:.0} s",
-            epoch + 1,
-            config.epochs,
-            start.elapsed().as_secs_f64()
-        ));
-        let epoch = epoch as u64 + 1;
-        curve.push(EpochPoint { epoch, train_loss, lr: rate, val_miou_percent });
+        progress.line(&format!("{name}: time of training: {}", clock.shares()));
+        at.cost = meter.read();
+        self.write(states, &at, &optimizer, best.as_ref())?;
+        best.context("no epoch was validated")?.restore(parser, parameters)?;
+        let best = at.best.context("no epoch was validated")?;
+        Ok(Fit { curve: at.curve, best, cost: at.cost, processes: at.processes })
     }
-    progress.line(&format!("{name}: time of training: {}", clock.shares()));
-    let (val_miou_percent, best_epoch, snapshot) = best.context("no epoch was validated")?;
-    snapshot.restore(parser, parameters)?;
-    Ok(Fit { curve, best_epoch, val_miou_percent, seconds: start.elapsed().as_secs_f64() })
+
+    /// Where training begins: at the start, or where it was left.
+    fn begin(
+        &self,
+        states: &States,
+        optimizer: &mut Optimizer,
+    ) -> anyhow::Result<(Position, Option<Snapshot>)> {
+        let say = |line: &str| self.progress.line(&format!("{}: {line}", self.name));
+        let Some(State { position: mut at, tensors }) = states.latest(&say)? else {
+            let at = Position { processes: vec![provenance::provenance()], ..Position::default() };
+            return Ok((at, None));
+        };
+        let [now, best, moments] = parts(tensors);
+        let (parser, parameters) = (self.parser, self.parameters);
+        let context = || format!("the state in {}", states.folder().display());
+        Snapshot(now).restore(parser, parameters).with_context(context)?;
+        optimizer.resume(at.step, &moments).with_context(context)?;
+        let done = at.epoch * self.train.len().div_ceil(self.config.batch_size) + at.batches;
+        let epochs = self.config.epochs;
+        let epoch = (at.epoch + 1).min(epochs);
+        say(&format!("goes on after step {}, in epoch {epoch}/{epochs}", at.step));
+        self.progress.skip(done as u64);
+        at.processes.push(provenance::provenance());
+        let best = at.best.map(|_| Snapshot(best));
+        Ok((at, best))
+    }
+
+    fn write(
+        &self,
+        states: &mut States,
+        at: &Position,
+        optimizer: &Optimizer,
+        best: Option<&Snapshot>,
+    ) -> anyhow::Result<()> {
+        let now = Snapshot::take(self.parser, self.parameters)?;
+        let mut all = now.0;
+        let best = best.into_iter().flat_map(|best| best.0.iter());
+        all.extend(best.map(|(name, tensor)| (format!("{BEST}{name}"), tensor.clone())));
+        let moments = optimizer.state()?.into_iter();
+        all.extend(moments.map(|(name, tensor)| (format!("{OPTIMIZER}{name}"), tensor)));
+        states.write(at, &all)
+    }
+
+    /// The mIoU on val after the epoch under way, where it is one to be scored.
+    fn validate(
+        &self,
+        at: &mut Position,
+        best: &mut Option<Snapshot>,
+    ) -> anyhow::Result<Option<f64>> {
+        let epoch = at.epoch + 1;
+        if epoch != self.config.epochs && !epoch.is_multiple_of(self.config.epochs_per_validation) {
+            return Ok(None);
+        }
+        let plain = EvaluationConfig::default();
+        let scores = evaluate(self.parser, self.val, self.protocol, &plain)?;
+        let miou_percent = scores.miou_percent();
+        if at.best.is_none_or(|best| miou_percent > best.miou_percent) {
+            at.best = Some(Best { epoch, miou_percent });
+            *best = Some(Snapshot::take(self.parser, self.parameters)?);
+        }
+        Ok(Some(miou_percent))
+    }
 }
 
-fn diverged(step: usize, what: &str) -> String {
-    format!("training diverged at step {step}: {what}; try a lower training.learning_rate")
+/// Prefixes of what a state holds besides the network as it is.
+const BEST: &str = "best.";
+const OPTIMIZER: &str = "optimizer.";
+
+/// The network as it is, as it was at its best, and the optimizer's state.
+fn parts(tensors: Tensors) -> [Tensors; 3] {
+    let mut parts = [Tensors::new(), Tensors::new(), Tensors::new()];
+    for (name, tensor) in tensors {
+        let (part, name) = match (name.strip_prefix(BEST), name.strip_prefix(OPTIMIZER)) {
+            (Some(name), _) => (1, name),
+            (_, Some(name)) => (2, name),
+            _ => (0, name.as_str()),
+        };
+        parts[part].insert(name.to_owned(), tensor);
+    }
+    parts
+}
+
+/// What training costs, that of earlier processes included.
+struct Meter {
+    before: Cost,
+    start: Instant,
+    cpu_seconds: f64,
+}
+
+impl Meter {
+    fn start(before: Cost) -> Self {
+        let cpu_seconds = provenance::cpu_seconds().unwrap_or(0.0);
+        Self { before, start: Instant::now(), cpu_seconds }
+    }
+
+    fn read(&self) -> Cost {
+        let cpu = provenance::cpu_seconds().unwrap_or(0.0) - self.cpu_seconds;
+        let peak = provenance::peak_memory_mib().unwrap_or(0.0);
+        Cost {
+            seconds: self.before.seconds + self.start.elapsed().as_secs_f64(),
+            cpu_seconds: self.before.cpu_seconds + cpu,
+            peak_memory_mib: self.before.peak_memory_mib.max(peak),
+        }
+    }
+}
+
+fn diverged(at: &Position, what: &str, states: &States) -> String {
+    let kept = states.last_file().map_or(String::new(), |file| {
+        format!("; the last good state is kept in {}", file.display())
+    });
+    format!(
+        "training diverged at step {}: {what}; try a lower training.learning_rate or more \
+         training.warmup_steps{kept}",
+        at.step
+    )
 }

@@ -12,7 +12,7 @@ pub(crate) use transpose::mirror_of;
 pub use transpose::{ConvTranspose2d, conv_transpose2d};
 
 use crate::error::{checked_bias, checked_grid};
-use crate::{Error, Real, Result, composed};
+use crate::{Error, Real, Result, composed, count_macs};
 
 /// What is applied to an operation's output, in the same pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -143,6 +143,7 @@ pub fn conv2d(
     config: &Conv2d,
 ) -> Result<Tensor> {
     let sizes = checked(x, weight, bias, config)?;
+    count_macs(sizes.n * sizes.oh * sizes.ow * weight.elem_count());
     if !x.device().is_cpu() {
         return composed::conv2d(x, weight, bias, config);
     }

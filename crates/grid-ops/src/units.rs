@@ -11,7 +11,8 @@ use rayon::prelude::*;
 
 use crate::error::{checked_bias, checked_dtype};
 use crate::{
-    Elements, Error, MatMut, MatRef, Real, Result, composed, matmul, turned, unwritten, view,
+    Elements, Error, MatMut, MatRef, Real, Result, composed, count_macs, matmul, turned, unwritten,
+    view,
 };
 
 /// `y = weight · x + bias` at every unit, from planes to rows.
@@ -34,6 +35,7 @@ pub fn rows_of_grid(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor
         return Err(Error::Shape { op, expected: "x: [n, c, h, w]", got: got() });
     };
     let k = checked(op, x, c, weight, bias)?;
+    count_macs(n * h * w * c * k);
     if !x.device().is_cpu() {
         return composed::rows_of_grid(x, weight, bias);
     }
@@ -66,6 +68,7 @@ pub fn grid_of_rows(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor
         return Err(Error::Shape { op, expected: "x: [n, h, w, c]", got: got() });
     };
     let k = checked(op, x, c, weight, bias)?;
+    count_macs(n * h * w * c * k);
     if !x.device().is_cpu() {
         return composed::grid_of_rows(x, weight, bias);
     }

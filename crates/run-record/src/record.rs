@@ -11,8 +11,9 @@ pub const RECORD_VERSION: u32 = 1;
 
 /// Everything known about one finished cell.
 ///
-/// All but [`provenance`](Self::provenance) and [`timing`](Self::timing) is a function of the cell
-/// and the dataset; [`Record::same_results`] compares that part.
+/// All but [`provenance`](Self::provenance), [`earlier`](Self::earlier) and
+/// [`timing`](Self::timing) is a function of the cell and the dataset; [`Record::same_results`]
+/// compares that part. Records from before a field was added have its default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
@@ -32,6 +33,12 @@ pub struct Record {
     pub parameters: u64,
     /// All parameters, frozen ones included.
     pub total_parameters: u64,
+    /// Multiplications with an addition from the pixels of the first test image to its logits.
+    #[serde(default)]
+    pub macs: Option<u64>,
+    /// SHA-256 of the checkpoint's file.
+    #[serde(default)]
+    pub checkpoint_sha256: Option<String>,
     /// Scores on the test split.
     pub metrics: Metrics,
     /// The epoch, from 1, whose parameters were scored.
@@ -44,8 +51,11 @@ pub struct Record {
     pub distance: Vec<DistanceBin>,
     /// The confusion matrix of every test image.
     pub images: Vec<ImageCounts>,
-    /// Which program ran where.
+    /// Which program ran where; the last one, if several took part.
     pub provenance: Provenance,
+    /// Those that were stopped before it and from whose state it went on, in order.
+    #[serde(default)]
+    pub earlier: Vec<Provenance>,
     /// How long it took.
     pub timing: Timing,
 }
@@ -144,13 +154,16 @@ pub struct Provenance {
 pub struct Timing {
     /// When it was finished, in seconds since 1970.
     pub finished_unix_s: u64,
-    /// Seconds of training, validation included.
+    /// Seconds of training, validation included, in all processes that took part.
     pub training_s: f64,
+    /// The same in seconds of all cores together.
+    #[serde(default)]
+    pub training_cpu_s: f64,
     /// Seconds of scoring the test split.
     pub evaluation_s: f64,
     /// Median seconds from pixels to classes, one image at a time.
     pub seconds_per_image: f64,
-    /// Largest resident memory of the process so far.
+    /// Largest resident memory of a process that took part, so far.
     pub peak_memory_mib: f64,
 }
 
@@ -167,6 +180,8 @@ impl Record {
             protocol,
             parameters,
             total_parameters,
+            macs,
+            checkpoint_sha256,
             metrics,
             best_epoch,
             val_miou_percent,
@@ -174,6 +189,7 @@ impl Record {
             distance,
             images,
             provenance: _,
+            earlier: _,
             timing: _,
         } = self;
         *version == other.version
@@ -184,6 +200,8 @@ impl Record {
             && *protocol == other.protocol
             && *parameters == other.parameters
             && *total_parameters == other.total_parameters
+            && *macs == other.macs
+            && *checkpoint_sha256 == other.checkpoint_sha256
             && *metrics == other.metrics
             && *best_epoch == other.best_epoch
             && *val_miou_percent == other.val_miou_percent

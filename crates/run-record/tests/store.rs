@@ -22,6 +22,8 @@ fn record(arm: &str, seed: u64) -> Record {
         protocol: "beacons".into(),
         parameters: 10,
         total_parameters: 20,
+        macs: Some(30),
+        checkpoint_sha256: None,
         metrics: Metrics {
             miou_percent: 100.0 / 3.0,
             class_iou_percent: vec![Some(50.0), None],
@@ -33,6 +35,7 @@ fn record(arm: &str, seed: u64) -> Record {
         distance: Vec::new(),
         images: vec![ImageCounts { id: "0".into(), counts: vec![0, 5, 3, u64::MAX] }],
         provenance: Provenance::default(),
+        earlier: Vec::new(),
         timing: Timing::default(),
     }
 }

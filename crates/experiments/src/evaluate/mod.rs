@@ -147,6 +147,18 @@ pub fn seconds_per_image(parser: &Parser, examples: &Examples) -> anyhow::Result
     Ok(times[times.len() / 2])
 }
 
+/// Multiplications with an addition from the pixels of the first image to its logits.
+///
+/// # Errors
+///
+/// An image the parser cannot take.
+pub fn forward_macs(parser: &Parser, examples: &Examples) -> anyhow::Result<u64> {
+    let inputs = Inputs::Pixels(pixels(&*examples.sample(0)?, View::Plain)?);
+    let (logits, macs) = grid_ops::counted_macs(|| parser.logits(&inputs, Phase::Eval));
+    logits?;
+    Ok(macs)
+}
+
 fn count_by_distance(sample: &Sample, prediction: &[u8], bins: &mut Vec<DistanceBin>) {
     let Some(distances) = &sample.beacon_distance_px else { return };
     let pixels = distances.iter().zip(&sample.labels.data).zip(prediction);

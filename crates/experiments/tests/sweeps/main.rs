@@ -4,5 +4,6 @@
 mod bad_input;
 mod compare;
 mod eval;
+mod kill;
 mod runs;
 mod tiny;

@@ -197,3 +197,59 @@ fn the_code_is_recorded_wherever_the_user_is() {
     let lock = &records(dir.path(), "out")[0].provenance.lock_sha256;
     assert_eq!(*lock, experiments::provenance::sha256(b"lock"));
 }
+
+#[test]
+fn several_processes_share_the_cells_and_the_records_are_the_same() {
+    let dir = folder(1);
+    succeed(reproduce(dir.path(), "one", &[]));
+    let output = succeed(reproduce(dir.path(), "two", &["--jobs", "2"]));
+    let (one, two) = (records(dir.path(), "one"), records(dir.path(), "two"));
+    assert_eq!(two.len(), 4);
+    assert!(one.iter().zip(&two).all(|(a, b)| a.same_results(b)));
+    let threads: Vec<u64> = two.iter().map(|record| record.provenance.threads).collect();
+    let all = one[0].provenance.threads;
+    assert!(threads.iter().all(|&threads| threads == (all / 2).max(1)), "{threads:?} of {all}");
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(stdout.matches("| arm |").count(), 1, "one table: {stdout}");
+}
+
+#[test]
+fn two_calls_at_once_divide_the_cells() {
+    let dir = folder(4);
+    let start = || {
+        let mut command = reproduce(dir.path(), "out", &[]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let both = [start(), start()];
+    for child in both {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        assert!(stdout.contains("| `dense-attention` |") && stdout.contains("| `fcn` |"));
+    }
+    assert_eq!(records(dir.path(), "out").len(), 4);
+}
+
+#[test]
+fn a_cell_that_fails_is_named_and_the_others_are_run() {
+    for jobs in ["1", "2"] {
+        let dir = folder(1);
+        let text = std::fs::read_to_string(dir.path().join("tiny.toml")).unwrap();
+        let wild = text.replace(
+            "[[arm]]\nname = \"fcn\"\n",
+            "[[arm]]\nname = \"fcn\"\nconfig.training.learning_rate = 1e38\n",
+        );
+        std::fs::write(dir.path().join("tiny.toml"), wild).unwrap();
+        let output = reproduce(dir.path(), "out", &["--jobs", jobs]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        let last = stderr.lines().rfind(|line| line.starts_with("error: ")).unwrap();
+        assert!(last.contains("fcn seed 0") && last.contains("fcn seed 1"), "{last}");
+        assert!(!last.contains("dense-attention"), "{last}");
+        assert!(stderr.contains("training diverged at step"), "{stderr}");
+        let kept = records(dir.path(), "out");
+        assert!(kept.len() == 2 && kept.iter().all(|record| record.cell.arm == "dense-attention"));
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        assert!(stdout.contains("| `dense-attention` |"), "{stdout}");
+    }
+}

@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType
 use super::op::channel_sums;
 use super::{Conv2d, Sizes, backward_input, backward_weight, bias_or_zeros, checked_bias, forward};
 use crate::error::checked_grid;
-use crate::{Elements, Error, Real, Result, composed, view};
+use crate::{Elements, Error, Real, Result, composed, count_macs, view};
 
 /// The options of [`conv_transpose2d`], the same along both axes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +57,7 @@ pub fn conv_transpose2d(
     config: &ConvTranspose2d,
 ) -> Result<Tensor> {
     let mirror = mirror_of(x, weight, bias, config)?;
+    count_macs(mirror.n * mirror.oh * mirror.ow * weight.elem_count());
     if !x.device().is_cpu() {
         return composed::conv_transpose2d(x, weight, bias, config);
     }

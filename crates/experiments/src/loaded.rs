@@ -1,0 +1,110 @@
+//! What several cells share: a dataset, pretrained weights, the frozen backbone's features.
+
+use anyhow::ensure;
+use run_record::DatasetFacts;
+use scene_data::{Class, DatasetConfig, SceneDataset, Split};
+use seg_metrics::Protocol;
+
+use crate::config::{BackboneMode, CellConfig, Flip};
+use crate::data::{Examples, View};
+use crate::datasets::with_flag;
+use crate::interrupt;
+use crate::parameters::Parameters;
+use crate::parser::{Parser, Pretrained};
+use crate::progress::Progress;
+use crate::reproduce::Request;
+
+/// A dataset in memory, with the frozen backbone's features if the cell wants them.
+pub(crate) struct Loaded {
+    pub(crate) facts: DatasetFacts,
+    pub(crate) classes: Vec<Class>,
+    pub(crate) train: Examples,
+    pub(crate) val: Examples,
+    pub(crate) test: Examples,
+    pub(crate) pretrained: Option<Pretrained>,
+    pub(crate) protocol: Protocol,
+}
+
+impl Loaded {
+    /// What two cells must have in common to share images, weights and features.
+    pub(crate) fn key(config: &CellConfig) -> String {
+        let mut shared = config.model.clone();
+        shared.context = dense_rnn::DenseRnnConfig::default();
+        let frozen = config.model.backbone_mode == BackboneMode::Frozen;
+        let features = frozen.then_some((shared, config.training.flip));
+        let backbone = &config.model.backbone;
+        format!("{:?} {:?} {backbone:?} {features:?}", config.dataset, config.fingerprints)
+    }
+
+    pub(crate) fn load(request: &Request, config: &CellConfig) -> anyhow::Result<Self> {
+        let root = request.data_root.as_deref();
+        let splits = [Split::Train, Split::Val, Split::Test];
+        let mut facts = DatasetFacts { name: config.dataset.name().into(), ..Default::default() };
+        let mut classes = Vec::new();
+        let mut examples = Vec::new();
+        for split in splits {
+            interrupt::check()?;
+            let dataset: Box<dyn SceneDataset> =
+                config.dataset.open(root, split).map_err(with_flag)?;
+            let fingerprint = dataset.fingerprint()?;
+            if let Some(expected) = config.fingerprints.get(&split.to_string()) {
+                ensure!(
+                    *expected == fingerprint,
+                    "{} {split}: the images are not those of the sweep: SHA-256 {fingerprint}, \
+                     expected {expected}",
+                    dataset.name()
+                );
+            }
+            facts.fingerprints.insert(split.to_string(), fingerprint);
+            facts.images.insert(split.to_string(), dataset.len() as u64);
+            classes = dataset.classes().to_vec();
+            examples.push(Examples::new(dataset)?);
+        }
+        facts.classes = classes.iter().map(|class| class.name.to_string()).collect();
+        let [train, val, test] = <[Examples; 3]>::try_from(examples)
+            .map_err(|_| anyhow::anyhow!("three splits were opened"))?;
+        let pretrained = match &request.weights {
+            Some(path) => Pretrained::find(path, &config.model.backbone)?,
+            None => None,
+        };
+        let protocol = protocol_of(config)?;
+        let mut loaded = Self { facts, classes, train, val, test, pretrained, protocol };
+        if config.model.backbone_mode == BackboneMode::Frozen {
+            loaded.cache_features(config)?;
+        }
+        Ok(loaded)
+    }
+
+    fn cache_features(&mut self, config: &CellConfig) -> anyhow::Result<()> {
+        let (parser, _) = self.parser(config, 0)?;
+        let images = self.train.len() + self.val.len() + self.test.len();
+        eprintln!("computing the frozen backbone's features of {images} images once");
+        let progress = Progress::new(images as u64);
+        let views: &[View] = match config.training.flip {
+            Flip::Off => &[View::Plain],
+            Flip::Random => &[View::Plain, View::Mirrored],
+        };
+        self.train.cache_features(&parser, views, &progress)?;
+        self.val.cache_features(&parser, &[View::Plain], &progress)?;
+        self.test.cache_features(&parser, &[View::Plain], &progress)?;
+        progress.finish();
+        Ok(())
+    }
+
+    pub(crate) fn parser(
+        &self,
+        config: &CellConfig,
+        seed: u64,
+    ) -> anyhow::Result<(Parser, Parameters)> {
+        Parser::build(&config.model, self.classes.len(), seed, self.pretrained.as_ref())
+    }
+}
+
+fn protocol_of(config: &CellConfig) -> anyhow::Result<Protocol> {
+    Ok(match &config.dataset {
+        DatasetConfig::PascalContext(options) => {
+            format!("pascal-context-{}", options.classes).parse()?
+        }
+        other => other.name().parse()?,
+    })
+}

@@ -1,0 +1,275 @@
+//! Where the training of one cell stands, on disk: a kill costs a minute of it, never more.
+
+use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use run_record::{EpochPoint, Provenance};
+
+use crate::tensor_file::{self, Notes, Tensors};
+
+/// States kept of a cell: one more than needed, for the case that the last cannot be read.
+const KEPT: usize = 2;
+
+/// Keys of a file's notes.
+const CELL: &str = "cell_hash";
+const POSITION: &str = "position";
+
+/// How far training has come. Every random draw is one of seed, epoch and image alone, so this is
+/// the state of all generators as well.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    /// Steps of the optimizer that were taken.
+    pub step: usize,
+    /// The epoch under way, from 0.
+    pub epoch: usize,
+    /// Its batches that were seen.
+    pub batches: usize,
+    /// The sum of their losses.
+    pub loss_sum: f64,
+    /// The learning rate of the last step.
+    pub learning_rate: f64,
+    /// The epochs before.
+    pub curve: Vec<EpochPoint>,
+    /// The best of them on val.
+    pub best: Option<Best>,
+    /// What it took so far, over all processes.
+    pub cost: Cost,
+    /// The processes that took part, in order.
+    pub processes: Vec<Provenance>,
+}
+
+/// The epoch with the highest mIoU on val.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Best {
+    /// The epoch, from 1.
+    pub epoch: usize,
+    /// Its mIoU on val, in percent.
+    pub miou_percent: f64,
+}
+
+/// Time and memory of training.
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cost {
+    /// Seconds, validation included.
+    pub seconds: f64,
+    /// Seconds of all cores together.
+    pub cpu_seconds: f64,
+    /// The largest resident memory of a process.
+    pub peak_memory_mib: f64,
+}
+
+/// What one file holds.
+pub struct State {
+    /// How far training had come.
+    pub position: Position,
+    /// Everything that it moves.
+    pub tensors: Tensors,
+}
+
+/// The states of one cell; whoever holds this holds the cell.
+pub struct States {
+    folder: PathBuf,
+    cell_hash: String,
+    every: Duration,
+    written: Instant,
+    _lock: File,
+}
+
+impl States {
+    /// Takes the cell, unless another process holds it: `None`. A state is due `every` so often.
+    ///
+    /// # Errors
+    ///
+    /// A folder that cannot be written.
+    pub fn open(
+        out_dir: &Path,
+        stem: &str,
+        cell_hash: &str,
+        every: Duration,
+    ) -> anyhow::Result<Option<Self>> {
+        let (folder, locks) = (out_dir.join("running").join(stem), out_dir.join("locks"));
+        for folder in [&folder, &locks] {
+            fs::create_dir_all(folder)
+                .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+        }
+        let file = locks.join(stem);
+        let lock = File::create(&file).with_context(|| file.display().to_string())?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            // Some shared file systems have no locks; there, only one process may write.
+            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| file.display().to_string());
+            }
+        }
+        for left in with_ending(&folder, tensor_file::PART)? {
+            fs::remove_dir_all(&left).with_context(|| left.display().to_string())?;
+        }
+        let (cell_hash, written) = (cell_hash.to_owned(), Instant::now());
+        Ok(Some(Self { folder, cell_hash, every, written, _lock: lock }))
+    }
+
+    /// The last whole state; those that are damaged are passed over and `say` is told which.
+    ///
+    /// # Errors
+    ///
+    /// A folder that cannot be read.
+    pub fn latest(&self, say: &dyn Fn(&str)) -> anyhow::Result<Option<State>> {
+        for file in self.files()?.iter().rev() {
+            match self.read(file) {
+                Ok(state) => return Ok(Some(state)),
+                Err(error) => say(&format!("a state of training is passed over: {error:#}")),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether it is time to write another.
+    pub fn is_due(&self) -> bool {
+        self.written.elapsed() >= self.every
+    }
+
+    /// Writes one, and takes away those that are no longer needed.
+    ///
+    /// # Errors
+    ///
+    /// A full disk or a folder that cannot be written; the states before are kept.
+    pub fn write(&mut self, position: &Position, tensors: &Tensors) -> anyhow::Result<()> {
+        let file = self.folder.join(format!("step-{:09}.safetensors", position.step));
+        let notes = Notes::from([
+            (CELL.to_owned(), self.cell_hash.clone()),
+            (POSITION.to_owned(), serde_json::to_string(position)?),
+        ]);
+        tensor_file::write(&file, tensors, &notes).context(
+            "the state of training cannot be kept, so it stops; what was written before is whole, \
+             and the same command goes on from there once there is room",
+        )?;
+        let files = self.files()?;
+        for old in &files[..files.len().saturating_sub(KEPT)] {
+            fs::remove_file(old).with_context(|| old.display().to_string())?;
+        }
+        self.written = Instant::now();
+        Ok(())
+    }
+
+    /// Takes all states away: the cell is finished, or begins anew.
+    ///
+    /// # Errors
+    ///
+    /// A folder that cannot be written.
+    pub fn clear(&self) -> anyhow::Result<()> {
+        for file in self.files()? {
+            fs::remove_file(&file).with_context(|| file.display().to_string())?;
+        }
+        Ok(())
+    }
+
+    /// The last file that was written, if any is left.
+    pub fn last_file(&self) -> Option<PathBuf> {
+        self.files().ok()?.pop()
+    }
+
+    /// Where the states are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The files of states, in the order of their steps.
+    fn files(&self) -> anyhow::Result<Vec<PathBuf>> {
+        with_ending(&self.folder, "safetensors")
+    }
+
+    fn read(&self, file: &Path) -> anyhow::Result<State> {
+        let (tensors, notes) = tensor_file::read(file)?;
+        let of =
+            |key: &str| notes.get(key).with_context(|| format!("{}: no {key}", file.display()));
+        ensure!(*of(CELL)? == self.cell_hash, "{}: of another cell", file.display());
+        let position = serde_json::from_str(of(POSITION)?)
+            .with_context(|| format!("{}: of another version of the program", file.display()))?;
+        Ok(State { position, tensors })
+    }
+}
+
+/// What a folder holds of that ending, sorted.
+fn with_ending(folder: &Path, ending: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let context = || folder.display().to_string();
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).with_context(context)? {
+        let path = entry.with_context(context)?.path();
+        if path.extension().is_some_and(|extension| extension == ending) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Tensor};
+
+    use super::*;
+
+    fn states(dir: &Path) -> States {
+        States::open(dir, "cell", "hash", Duration::ZERO).unwrap().unwrap()
+    }
+
+    fn state(step: usize) -> (Position, Tensors) {
+        let position = Position { step, loss_sum: 0.1 + step as f64 / 3.0, ..Position::default() };
+        let tensor = Tensor::new(&[step as f32], &Device::Cpu).unwrap();
+        (position, [("w".to_owned(), tensor)].into())
+    }
+
+    #[test]
+    fn the_last_state_is_read_and_two_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut states = states(dir.path());
+        let silent = |line: &str| panic!("{line}");
+        assert!(states.latest(&silent).unwrap().is_none() && states.is_due());
+        for step in [3, 20, 100] {
+            let (position, tensors) = state(step);
+            states.write(&position, &tensors).unwrap();
+        }
+        let latest = states.latest(&silent).unwrap().unwrap();
+        assert_eq!(latest.position, state(100).0);
+        assert_eq!(latest.tensors["w"].to_vec1::<f32>().unwrap(), [100.0]);
+        assert_eq!(states.files().unwrap().len(), 2);
+        states.clear().unwrap();
+        assert!(states.latest(&silent).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_state_cut_off_is_named_and_the_one_before_is_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut states = states(dir.path());
+        for step in [1, 2] {
+            let (position, tensors) = state(step);
+            states.write(&position, &tensors).unwrap();
+        }
+        let last = states.files().unwrap().pop().unwrap();
+        let bytes = fs::read(&last).unwrap();
+        fs::write(&last, &bytes[..bytes.len() - 1]).unwrap();
+        let said = std::cell::RefCell::new(Vec::new());
+        let latest = states.latest(&|line| said.borrow_mut().push(line.to_owned())).unwrap();
+        assert_eq!(latest.unwrap().position.step, 1);
+        let said = said.into_inner();
+        assert!(said.len() == 1 && said[0].contains("step-000000002.safetensors"), "{said:?}");
+    }
+
+    #[test]
+    fn only_one_holds_a_cell() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = states(dir.path());
+        let again = || States::open(dir.path(), "cell", "hash", Duration::ZERO).unwrap();
+        assert!(again().is_none());
+        drop(first);
+        assert!(again().is_some());
+    }
+}

@@ -1,0 +1,174 @@
+//! Named tensors in a file that is whole and checked, or an error.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use candle_core::{Device, Tensor};
+use safetensors::{SafeTensors, View};
+use sha2::{Digest, Sha256};
+
+/// Tensors by name.
+pub(crate) type Tensors = BTreeMap<String, Tensor>;
+
+/// What a file says of itself besides its tensors.
+pub(crate) type Notes = BTreeMap<String, String>;
+
+/// The one key of the file's metadata, which keeps several in any order: under it are the notes, as
+/// JSON, so that the same tensors and notes are the same bytes.
+const NOTES: &str = "scene-rnn";
+
+/// Key of the checksum among the notes in a file.
+const SHA256: &str = "sha256";
+
+/// Ending of the folder in which a file is written; one that is left over may be removed.
+pub(crate) const PART: &str = "part";
+
+/// Writes safetensors with `notes` as metadata: to a folder beside it, flushed to the disk and only
+/// then given its name, so that a file of that name is whole.
+///
+/// # Errors
+///
+/// A folder that is missing or cannot be written, a full disk; what was there before stays.
+pub(crate) fn write(file: &Path, tensors: &Tensors, notes: &Notes) -> anyhow::Result<()> {
+    let mut sum = Checksum::of(notes);
+    for (name, tensor) in tensors {
+        sum.add(name, tensor.dims(), &tensor.data());
+    }
+    let mut notes = notes.clone();
+    notes.insert(SHA256.to_owned(), sum.hex());
+    let metadata = HashMap::from([(NOTES.to_owned(), serde_json::to_string(&notes)?)]);
+    let part = file.with_extension(PART);
+    let whole = part.join("whole");
+    let written = make_empty(&part)
+        .and_then(|()| Ok(safetensors::serialize_to_file(tensors, Some(metadata), &whole)?))
+        .and_then(|()| Ok(File::open(&whole)?.sync_all()?))
+        .and_then(|()| Ok(fs::rename(&whole, file)?));
+    // Of the failures, only the first is of interest.
+    let _ = fs::remove_dir_all(&part);
+    written.with_context(|| format!("writing {}", file.display()))?;
+    if let Some(folder) = file.parent() {
+        // So that the name survives a power cut; not every system can sync a folder.
+        let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    }
+    Ok(())
+}
+
+/// A folder, for the file and what is written beside it on the way; a kill may have left one.
+fn make_empty(folder: &Path) -> anyhow::Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
+    Ok(fs::create_dir(folder)?)
+}
+
+/// Reads a file of [`write`].
+///
+/// # Errors
+///
+/// A file that is missing, cut off, changed since it was written, or another program's.
+pub(crate) fn read(file: &Path) -> anyhow::Result<(Tensors, Notes)> {
+    let bytes = fs::read(file).with_context(|| file.display().to_string())?;
+    of_bytes(&bytes).with_context(|| file.display().to_string())
+}
+
+fn of_bytes(bytes: &[u8]) -> anyhow::Result<(Tensors, Notes)> {
+    let (_, header) = SafeTensors::read_metadata(bytes).context("it is damaged or cut off")?;
+    let views = SafeTensors::deserialize(bytes).context("it is damaged or cut off")?;
+    let notes = header.metadata().as_ref().and_then(|metadata| metadata.get(NOTES));
+    let notes = notes.context("it was not written by this program")?;
+    let mut notes: Notes = serde_json::from_str(notes).context("it is damaged")?;
+    let expected = notes.remove(SHA256).context("it is damaged: it has no checksum")?;
+    let views: BTreeMap<String, _> = views.tensors().into_iter().collect();
+    let mut sum = Checksum::of(&notes);
+    for (name, view) in &views {
+        sum.add(name, view.shape(), view.data());
+    }
+    ensure!(sum.hex() == expected, "it is damaged: its checksum differs");
+    let tensors = candle_core::safetensors::load_buffer(bytes, &Device::Cpu)?;
+    Ok((tensors.into_iter().collect(), notes))
+}
+
+/// SHA-256 over notes, names, shapes and values, in the order of the names.
+struct Checksum(Sha256);
+
+impl Checksum {
+    fn of(notes: &Notes) -> Self {
+        let mut sum = Self(Sha256::new());
+        for (key, value) in notes {
+            sum.part(key.as_bytes());
+            sum.part(value.as_bytes());
+        }
+        sum
+    }
+
+    fn add(&mut self, name: &str, shape: &[usize], values: &[u8]) {
+        self.part(name.as_bytes());
+        let shape: Vec<u8> = shape.iter().flat_map(|n| (*n as u64).to_le_bytes()).collect();
+        self.part(&shape);
+        self.part(values);
+    }
+
+    /// With its length, so that no two sequences of parts are the same bytes.
+    fn part(&mut self, bytes: &[u8]) {
+        self.0.update((bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+    }
+
+    fn hex(self) -> String {
+        self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn some() -> (Tensors, Notes) {
+        let tensor =
+            Tensor::new(&[[1.5f32, -2.0], [f32::MIN_POSITIVE, 0.0]], &Device::Cpu).unwrap();
+        let tensors = [("b.weight".to_owned(), tensor.clone()), ("a".to_owned(), tensor)].into();
+        (tensors, [("cell".to_owned(), "x".to_owned())].into())
+    }
+
+    #[test]
+    fn a_file_reads_back_as_it_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("f.safetensors");
+        let (tensors, notes) = some();
+        write(&file, &tensors, &notes).unwrap();
+        let (again, notes_again) = read(&file).unwrap();
+        assert_eq!(notes, notes_again);
+        let values = |t: &Tensor| t.to_vec2::<f32>().unwrap();
+        assert_eq!(tensors.len(), again.len());
+        assert!(tensors.iter().all(|(name, t)| values(t) == values(&again[name])));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
+    }
+
+    #[test]
+    fn every_changed_or_missing_byte_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("f.safetensors");
+        let (tensors, notes) = some();
+        write(&file, &tensors, &notes).unwrap();
+        let whole = fs::read(&file).unwrap();
+        for at in 0..whole.len() {
+            let mut changed = whole.clone();
+            changed[at] ^= 1;
+            assert!(of_bytes(&changed).is_err(), "byte {at}");
+            assert!(of_bytes(&whole[..at]).is_err(), "{at} bytes");
+        }
+        assert!(of_bytes(&whole).is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_named_and_nothing_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("no-such-folder/f.safetensors");
+        let (tensors, notes) = some();
+        let message = format!("{:#}", write(&file, &tensors, &notes).unwrap_err());
+        assert!(message.contains("no-such-folder/f.safetensors"), "{message}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}
