@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, ensure};
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor, Var};
+use grid_ops::simd;
 use rayon::prelude::*;
 
 use crate::config::{OptimizerKind, Schedule, TrainingConfig};
@@ -177,10 +178,21 @@ fn sum_of_squares(gradient: &Tensor) -> anyhow::Result<f64> {
         anyhow::bail!("a gradient that is not f32 on the CPU");
     };
     let (from, to) = layout.contiguous_offsets().context("a gradient with gaps")?;
-    let square = |&g: &f32| f64::from(g) * f64::from(g);
-    let of_chunk = |chunk: &[f32]| chunk.iter().map(square).sum::<f64>();
+    let of_chunk = |chunk: &[f32]| simd(|| squares_in_lanes(chunk)).iter().sum::<f64>();
     let chunks: Vec<f64> = values[from..to].par_chunks(CHUNK).map(of_chunk).collect();
     Ok(chunks.iter().sum())
+}
+
+/// Sums that do not wait for each other.
+#[inline(always)]
+fn squares_in_lanes(values: &[f32]) -> [f64; 16] {
+    let mut sums = [0.0; 16];
+    for part in values.chunks(sums.len()) {
+        for (sum, &value) in sums.iter_mut().zip(part) {
+            *sum += f64::from(value) * f64::from(value);
+        }
+    }
+    sums
 }
 
 /// How one value moves.
@@ -204,6 +216,7 @@ impl Rule {
         Self::Sgd { clip, rate, momentum, decay }
     }
 
+    #[inline(always)]
     fn apply(self, values: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
         match self {
             Self::Adam { clip, keep, step, scale } => {
@@ -258,10 +271,12 @@ impl InplaceOp2 for Move<'_> {
         let each = values.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK));
         let each = each.zip(first.par_chunks_mut(CHUNK));
         if second.is_empty() {
-            each.for_each(|((values, g), first)| self.rule.apply(values, g, first, &mut []));
+            each.for_each(|((values, g), first)| {
+                simd(|| self.rule.apply(values, g, first, &mut []));
+            });
         } else {
             each.zip(second.par_chunks_mut(CHUNK)).for_each(|(((values, g), first), second)| {
-                self.rule.apply(values, g, first, second);
+                simd(|| self.rule.apply(values, g, first, second));
             });
         }
         Ok(())
