@@ -13,8 +13,8 @@ use crate::error::{Error, Result};
 pub trait BranchScale: Send + Sync {
     /// `y`, the output of `branch`, scaled.
     ///
-    /// `memory` is empty at the first branch of a forward pass and is handed from branch to branch
-    /// of that pass: a recurrence over blocks keeps its state there.
+    /// `memory` is empty at the first branch of a stage and is handed from branch to branch of that
+    /// stage in a forward pass: a recurrence over blocks keeps its state there.
     ///
     /// # Shapes
     ///
@@ -48,7 +48,7 @@ pub struct Branch {
 /// The scale of a network, if it has one.
 pub(crate) type Scale = Option<Arc<dyn BranchScale>>;
 
-/// One forward pass through the branches of a network.
+/// One forward pass through the branches of a stage.
 pub(crate) struct ScalePass<'a> {
     scale: Option<&'a dyn BranchScale>,
     memory: Vec<Tensor>,

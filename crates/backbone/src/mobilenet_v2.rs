@@ -134,18 +134,18 @@ impl Backbone for MobileNetV2 {
         &self.stages
     }
 
-    fn forward(&self, x: &Tensor, phase: Phase) -> Result<Vec<Tensor>> {
-        check_image("mobilenet-v2", 1, x)?;
-        let mut x = self.stem.forward(x, phase)?;
-        let mut maps = Vec::with_capacity(STAGES.len());
+    fn check_image(&self, x: &Tensor) -> Result<()> {
+        check_image("mobilenet-v2", 1, x)
+    }
+
+    fn stage(&self, nth: usize, x: &Tensor, phase: Phase) -> Result<Tensor> {
+        let (x, first) = match nth {
+            0 => (self.stem.forward(x, phase)?, 0),
+            _ => (x.clone(), STAGES[nth - 1]),
+        };
         let mut scales = ScalePass::new(&self.scale);
-        for (k, block) in self.blocks.iter().enumerate() {
-            x = block.forward(&x, phase, &mut scales)?;
-            if STAGES.contains(&(k + 1)) {
-                maps.push(x.clone());
-            }
-        }
-        Ok(maps)
+        let blocks = &self.blocks[first..STAGES[nth]];
+        blocks.iter().try_fold(x, |x, block| block.forward(&x, phase, &mut scales))
     }
 
     fn running_statistics(&self) -> Vec<(String, Tensor)> {

@@ -26,7 +26,28 @@ pub trait Backbone: Send + Sync {
     /// [`Error::Shape`] for another shape, [`Error::TooSmall`] for an image that the strides leave
     /// nothing of, [`Error::BranchScale`] from such a scale; in training with trained norms [`Error::SingleValue`]
     /// where a grid has shrunk to one value a channel.
-    fn forward(&self, x: &Tensor, phase: Phase) -> Result<Vec<Tensor>>;
+    fn forward(&self, x: &Tensor, phase: Phase) -> Result<Vec<Tensor>> {
+        self.check_image(x)?;
+        let mut maps: Vec<Tensor> = Vec::with_capacity(self.stages().len());
+        for nth in 0..self.stages().len() {
+            maps.push(self.stage(nth, maps.last().unwrap_or(x), phase)?);
+        }
+        Ok(maps)
+    }
+
+    /// Whether [`Self::forward`] takes such an image.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`] and [`Error::TooSmall`] as there.
+    fn check_image(&self, x: &Tensor) -> Result<()>;
+
+    /// The map of the stage `nth` from that of the stage before, or from the image for the first.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::forward`], for an image that was checked.
+    fn stage(&self, nth: usize, x: &Tensor, phase: Phase) -> Result<Tensor>;
 
     /// The running statistics of all norms by their full names, in the network's order. They move
     /// during training without being parameters, so a checkpoint must carry them. Empty for a
@@ -64,6 +85,8 @@ pub struct Stage {
 pub enum Phase {
     /// Trained norms take the statistics of the batch and update the running ones.
     Train,
+    /// The same, but the running ones stay: for what is computed a second time.
+    TrainAgain,
     /// All norms take the running statistics; nothing changes.
     Eval,
 }

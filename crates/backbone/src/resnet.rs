@@ -146,20 +146,18 @@ impl Backbone for ResNet {
         &self.stages
     }
 
-    fn forward(&self, x: &Tensor, phase: Phase) -> Result<Vec<Tensor>> {
+    fn check_image(&self, x: &Tensor) -> Result<()> {
         let least = self.stages.iter().map(|stage| stage.stride).max().unwrap_or(1);
-        check_image(self.depth.kind(), least, x)?;
-        let x = self.stem.forward(x, phase)?;
-        let mut x = max_pool2d(&x, &self.pool)?;
-        let mut maps = Vec::with_capacity(self.layers.len());
+        check_image(self.depth.kind(), least, x)
+    }
+
+    fn stage(&self, nth: usize, x: &Tensor, phase: Phase) -> Result<Tensor> {
+        let x = match nth {
+            0 => max_pool2d(&self.stem.forward(x, phase)?, &self.pool)?,
+            _ => x.clone(),
+        };
         let mut scales = ScalePass::new(&self.scale);
-        for blocks in &self.layers {
-            for block in blocks {
-                x = block.forward(&x, phase, &mut scales)?;
-            }
-            maps.push(x.clone());
-        }
-        Ok(maps)
+        self.layers[nth].iter().try_fold(x, |x, block| block.forward(&x, phase, &mut scales))
     }
 
     fn running_statistics(&self) -> Vec<(String, Tensor)> {

@@ -114,17 +114,12 @@ impl Backbone for SmallCnn {
         &self.stages
     }
 
-    fn forward(&self, x: &Tensor, phase: Phase) -> Result<Vec<Tensor>> {
-        check_image("small-cnn", 1, x)?;
-        let mut x = x.clone();
-        let mut maps = Vec::with_capacity(self.blocks.len());
-        for stage in &self.blocks {
-            for block in stage {
-                x = block.forward(&x, phase)?;
-            }
-            maps.push(x.clone());
-        }
-        Ok(maps)
+    fn check_image(&self, x: &Tensor) -> Result<()> {
+        check_image("small-cnn", 1, x)
+    }
+
+    fn stage(&self, nth: usize, x: &Tensor, phase: Phase) -> Result<Tensor> {
+        self.blocks[nth].iter().try_fold(x.clone(), |x, block| block.forward(&x, phase))
     }
 
     fn running_statistics(&self) -> Vec<(String, Tensor)> {

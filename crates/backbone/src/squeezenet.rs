@@ -115,18 +115,15 @@ impl Backbone for SqueezeNet {
         &self.stages
     }
 
-    fn forward(&self, x: &Tensor, _phase: Phase) -> Result<Vec<Tensor>> {
-        check_image("squeezenet-1.1", self.least, x)?;
-        let mut x = self.stem.forward(x)?;
-        let mut maps = Vec::with_capacity(self.stages.len());
-        for group in &self.groups {
-            x = max_pool(&x, 3, group.pool_stride, Rounding::Ceil)?;
-            for fire in &group.fires {
-                x = fire.forward(&x)?;
-            }
-            maps.push(x.clone());
-        }
-        Ok(maps)
+    fn check_image(&self, x: &Tensor) -> Result<()> {
+        check_image("squeezenet-1.1", self.least, x)
+    }
+
+    fn stage(&self, nth: usize, x: &Tensor, _phase: Phase) -> Result<Tensor> {
+        let x = if nth == 0 { self.stem.forward(x)? } else { x.clone() };
+        let group = &self.groups[nth];
+        let x = max_pool(&x, 3, group.pool_stride, Rounding::Ceil)?;
+        group.fires.iter().try_fold(x, |x, fire| fire.forward(&x))
     }
 
     fn running_statistics(&self) -> Vec<(String, Tensor)> {

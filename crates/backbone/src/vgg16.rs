@@ -137,34 +137,45 @@ impl Vgg16 {
     }
 }
 
+/// What follows the convolutions of a group.
+fn pooled(group: &Group, x: Tensor) -> Result<Tensor> {
+    Ok(match group.pool_stride {
+        Some(stride) => max_pool(&x, 2, stride, Rounding::Floor)?,
+        None => x,
+    })
+}
+
 impl Backbone for Vgg16 {
     fn stages(&self) -> &[Stage] {
         &self.stages
     }
 
-    fn forward(&self, x: &Tensor, phase: Phase) -> Result<Vec<Tensor>> {
+    fn check_image(&self, x: &Tensor) -> Result<()> {
         let least = self.stages.iter().map(|stage| stage.stride).max().unwrap_or(1);
-        check_image("vgg-16", least, x)?;
+        check_image("vgg-16", least, x)
+    }
+
+    /// A stage ends before the pooling of its group, which is the first of the next; the last, if
+    /// there is a stage more than groups with one, is a pooling alone.
+    fn stage(&self, nth: usize, x: &Tensor, phase: Phase) -> Result<Tensor> {
+        let last = FIRST_STAGE + nth;
+        let first = if nth == 0 { 0 } else { last };
         let mut x = x.clone();
-        let mut maps = Vec::with_capacity(self.stages.len());
-        for (nth, group) in self.groups.iter().enumerate() {
+        if nth > 0 {
+            x = pooled(&self.groups[last - 1], x)?;
+        }
+        for (at, group) in self.groups.iter().enumerate().take(last + 1).skip(first) {
             for conv in &group.convs {
                 x = match conv {
                     Conv::Plain(conv) => conv.forward(&x)?,
                     Conv::Normed(conv) => conv.forward(&x, phase)?,
                 };
             }
-            if nth >= FIRST_STAGE {
-                maps.push(x.clone());
-            }
-            if let Some(stride) = group.pool_stride {
-                x = max_pool(&x, 2, stride, Rounding::Floor)?;
+            if at < last {
+                x = pooled(group, x)?;
             }
         }
-        if maps.len() < self.stages.len() {
-            maps.push(x);
-        }
-        Ok(maps)
+        Ok(x)
     }
 
     fn running_statistics(&self) -> Vec<(String, Tensor)> {

@@ -32,6 +32,7 @@ pub mod report;
 pub mod reproduce;
 pub mod score;
 pub mod states;
+pub mod step;
 pub mod table;
 mod tensor_file;
 pub mod train;

@@ -11,7 +11,7 @@ use candle_nn::{Init, VarBuilder};
 use dense_rnn::DenseRnn;
 use grid_ops::{Activation, Conv2d, Corners, conv2d, resize_bilinear};
 
-use crate::config::{BackboneMode, ModelConfig};
+use crate::config::{AuxiliaryConfig, BackboneMode, ModelConfig};
 use crate::data::Inputs;
 use crate::parameters::Parameters;
 
@@ -50,13 +50,22 @@ impl Pretrained {
 pub struct Parser {
     backbone: Box<dyn Backbone>,
     frozen_parameters: usize,
-    /// Indices of the stages that are used, finest first; the first is the skip, if there is one.
+    /// Indices of the stages that are used: the skip, if there is one, those that the context module
+    /// sees, finest first, and that of the auxiliary head, if there is one.
     stages: Vec<usize>,
     adapter: ConvNorm,
     context: Option<DenseRnn>,
     skip: Option<ConvNorm>,
     fusion: ConvNorm,
     classifier: [Tensor; 2],
+    auxiliary: Option<Auxiliary>,
+}
+
+/// The auxiliary head.
+struct Auxiliary {
+    conv: ConvNorm,
+    classifier: [Tensor; 2],
+    weight: f64,
 }
 
 /// The stages of a backbone that a parser uses, by their indices.
@@ -64,6 +73,7 @@ pub(crate) struct Stages {
     skip: Option<usize>,
     /// Those that the context module sees, finest first.
     deep: std::ops::Range<usize>,
+    auxiliary: Option<usize>,
 }
 
 impl Stages {
@@ -71,7 +81,7 @@ impl Stages {
     ///
     /// # Errors
     ///
-    /// A stride that no stage has.
+    /// A stride or name that no stage has.
     pub(crate) fn of(config: &ModelConfig, all: &[Stage]) -> anyhow::Result<Self> {
         let of_stride = |stride: usize, name: &str| {
             let strides: Vec<usize> = all.iter().map(|stage| stage.stride).collect();
@@ -85,7 +95,18 @@ impl Stages {
             0 => None,
             stride => Some(of_stride(stride, "skip_stride")?),
         };
-        Ok(Self { skip, deep })
+        let find = |head: &AuxiliaryConfig| {
+            let names: Vec<&str> = all.iter().map(|stage| stage.name.as_str()).collect();
+            let found = names.iter().position(|name| *name == head.stage);
+            found.with_context(|| {
+                format!(
+                    "model.auxiliary.stage = {:?}: the backbone has the stages {names:?}",
+                    head.stage
+                )
+            })
+        };
+        let auxiliary = config.auxiliary.as_ref().map(find).transpose()?;
+        Ok(Self { skip, deep, auxiliary })
     }
 }
 
@@ -124,12 +145,12 @@ impl Parser {
             }
         };
         let all = backbone.stages();
-        let Stages { skip: skip_at, deep } = Stages::of(config, all)?;
-        let pointwise = |inputs: usize, outputs: usize, name: &str| {
+        let Stages { skip: skip_at, deep, auxiliary: auxiliary_at } = Stages::of(config, all)?;
+        let normed = |inputs: usize, outputs: usize, kernel: usize, name: &str| {
             let spec = ConvNormSpec {
                 inputs,
                 outputs,
-                kernel: 1,
+                kernel,
                 stride: 1,
                 dilation: 1,
                 groups: 1,
@@ -141,19 +162,30 @@ impl Parser {
         let joined = deep.clone().map(|at| all[at].channels).sum();
         let channels = config.adapter_channels;
         let skip = match skip_at {
-            Some(at) => Some(pointwise(all[at].channels, config.skip_channels, "skip")?),
+            Some(at) => Some(normed(all[at].channels, config.skip_channels, 1, "skip")?),
             None => None,
         };
         let skip_channels = skip.as_ref().map_or(0, |_| config.skip_channels);
-        let adapter = pointwise(joined, channels, "adapter")?;
-        let fusion = pointwise(channels + skip_channels, channels, "fusion")?;
+        let adapter = normed(joined, channels, 1, "adapter")?;
+        let fusion = normed(channels + skip_channels, channels, 1, "fusion")?;
         let context = config.context.build(channels, channels, &vb.pp("context"))?;
-        let hint = Init::Randn { mean: 0.0, stdev: (1.0 / channels as f64).sqrt() };
-        let classifier = [
-            vb.get_with_hints((classes, channels, 1, 1), "classifier.weight", hint)?,
-            vb.get_with_hints(classes, "classifier.bias", Init::Const(0.0))?,
-        ];
-        let stages = skip_at.into_iter().chain(deep).collect();
+        let linear = |inputs: usize, vb: VarBuilder| -> anyhow::Result<[Tensor; 2]> {
+            let hint = Init::Randn { mean: 0.0, stdev: (1.0 / inputs as f64).sqrt() };
+            Ok([
+                vb.get_with_hints((classes, inputs, 1, 1), "weight", hint)?,
+                vb.get_with_hints(classes, "bias", Init::Const(0.0))?,
+            ])
+        };
+        let classifier = linear(channels, vb.pp("classifier"))?;
+        let auxiliary = match (&config.auxiliary, auxiliary_at) {
+            (Some(head), Some(at)) => {
+                let conv = normed(all[at].channels, head.channels, 3, "auxiliary")?;
+                let classifier = linear(head.channels, vb.pp("auxiliary.classifier"))?;
+                Some(Auxiliary { conv, classifier, weight: head.weight })
+            }
+            _ => None,
+        };
+        let stages = skip_at.into_iter().chain(deep).chain(auxiliary_at).collect();
         let parser = Self {
             backbone,
             frozen_parameters,
@@ -163,8 +195,14 @@ impl Parser {
             skip,
             fusion,
             classifier,
+            auxiliary,
         };
         Ok((parser, parameters))
+    }
+
+    /// What makes the feature maps.
+    pub(crate) fn backbone(&self) -> &dyn Backbone {
+        self.backbone.as_ref()
     }
 
     /// The number of classes.
@@ -188,12 +226,20 @@ impl Parser {
     ///
     /// An image that the backbone cannot take.
     pub fn features(&self, pixels: &Tensor) -> anyhow::Result<Vec<Tensor>> {
-        self.maps(pixels, Phase::Eval)
+        Ok(self.used(&self.backbone.forward(pixels, Phase::Eval)?))
     }
 
-    fn maps(&self, pixels: &Tensor, phase: Phase) -> anyhow::Result<Vec<Tensor>> {
-        let all = self.backbone.forward(pixels, phase)?;
-        Ok(self.stages.iter().map(|&at| all[at].clone()).collect())
+    /// The same of whatever the network starts from.
+    pub(crate) fn maps(&self, inputs: &Inputs, phase: Phase) -> anyhow::Result<Vec<Tensor>> {
+        Ok(match inputs {
+            Inputs::Features(maps) => maps.clone(),
+            Inputs::Pixels(pixels) => self.used(&self.backbone.forward(pixels, phase)?),
+        })
+    }
+
+    /// Those of all stages' maps that the rest of the network uses.
+    pub(crate) fn used(&self, all: &[Tensor]) -> Vec<Tensor> {
+        self.stages.iter().map(|&at| all[at].clone()).collect()
     }
 
     /// The logits of every class at the decoder's stride, `[n, classes, h', w']`.
@@ -202,30 +248,43 @@ impl Parser {
     ///
     /// Inputs that the network cannot take.
     pub fn logits(&self, inputs: &Inputs, phase: Phase) -> anyhow::Result<Tensor> {
-        let (skip, mut x) = self.adapted(inputs, phase)?; //       [n, p, h, w]
+        self.logits_of(&self.maps(inputs, phase)?, phase)
+    }
+
+    /// The same from the maps of the stages that are used.
+    pub(crate) fn logits_of(&self, maps: &[Tensor], phase: Phase) -> anyhow::Result<Tensor> {
+        let (skip, mut x) = self.adapted(maps, phase)?; //         [n, p, h, w]
         if let Some(context) = &self.context {
             x = (&x + context.forward(&x)?)?;
         }
         if let (Some(reduce), Some(skip)) = (&self.skip, skip) {
             let (_, _, h, w) = skip.dims4()?;
             let x_there = resize_bilinear(&x, h, w, Corners::Centers)?;
-            x = Tensor::cat(&[x_there, reduce.forward(&skip, phase)?], 1)?;
+            x = Tensor::cat(&[x_there, reduce.forward(skip, phase)?], 1)?;
         }
         let x = self.fusion.forward(&x, phase)?;
         let [weight, bias] = &self.classifier;
         Ok(conv2d(&x, weight, Some(bias), &Conv2d::default())?)
     }
 
+    /// In training, the weight and the logits of the auxiliary head, if there is one.
+    pub(crate) fn auxiliary_logits(
+        &self,
+        maps: &[Tensor],
+    ) -> anyhow::Result<Option<(f64, Tensor)>> {
+        let (Some(head), Some(map)) = (&self.auxiliary, maps.last()) else { return Ok(None) };
+        let [weight, bias] = &head.classifier;
+        let x = head.conv.forward(map, Phase::Train)?;
+        Ok(Some((head.weight, conv2d(&x, weight, Some(bias), &Conv2d::default())?)))
+    }
+
     /// The skip stage, if there is one, and what the context module is given.
-    fn adapted(&self, inputs: &Inputs, phase: Phase) -> anyhow::Result<(Option<Tensor>, Tensor)> {
-        let computed;
-        let maps = match inputs {
-            Inputs::Features(maps) => maps,
-            Inputs::Pixels(pixels) => {
-                computed = self.maps(pixels, phase)?;
-                &computed
-            }
-        };
+    fn adapted<'m>(
+        &self,
+        maps: &'m [Tensor],
+        phase: Phase,
+    ) -> anyhow::Result<(Option<&'m Tensor>, Tensor)> {
+        let maps = &maps[..maps.len() - usize::from(self.auxiliary.is_some())];
         let (skip, deep) = maps.split_at(usize::from(self.skip.is_some()));
         let (_, _, h, w) = deep[0].dims4()?;
         let resized = deep.iter().map(|map| resize_bilinear(map, h, w, Corners::Centers));
@@ -233,7 +292,7 @@ impl Parser {
             [one] => one.clone(),
             several => Tensor::cat(several, 1)?,
         };
-        Ok((skip.first().cloned(), self.adapter.forward(&joined, phase)?))
+        Ok((skip.first(), self.adapter.forward(&joined, phase)?))
     }
 
     /// The weight that the unit at row and column `unit` of the context's grid gives to every other
@@ -248,7 +307,7 @@ impl Parser {
         unit: (usize, usize),
     ) -> anyhow::Result<Option<Tensor>> {
         let Some(context) = &self.context else { return Ok(None) };
-        let (_, x) = self.adapted(inputs, Phase::Eval)?;
+        let (_, x) = self.adapted(&self.maps(inputs, Phase::Eval)?, Phase::Eval)?;
         Ok(Some(context.attention_at(&x, unit)?))
     }
 
@@ -273,7 +332,8 @@ impl Parser {
     }
 
     fn norms(&self) -> impl Iterator<Item = &ConvNorm> {
-        [&self.adapter, &self.fusion].into_iter().chain(&self.skip)
+        let auxiliary = self.auxiliary.as_ref().map(|head| &head.conv);
+        [&self.adapter, &self.fusion].into_iter().chain(&self.skip).chain(auxiliary)
     }
 }
 

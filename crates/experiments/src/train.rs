@@ -14,10 +14,11 @@ use crate::evaluate::evaluate;
 use crate::interrupt::{self, Interrupted};
 use crate::optimizer::Optimizer;
 use crate::parameters::Parameters;
-use crate::parser::{Parser, Phase};
+use crate::parser::Parser;
 use crate::progress::Progress;
 use crate::provenance;
 use crate::states::{Best, Cost, Position, State, States};
+use crate::step::{gradients, gradients_by_stages};
 use crate::tensor_file::Tensors;
 
 /// What training leaves besides the parameters themselves.
@@ -98,28 +99,24 @@ impl Training<'_> {
                 let Some(batch) = shown.next() else { break };
                 let batch = batch?;
                 clock.ran(Part::Data);
-                let logits = parser.logits(&batch.inputs, Phase::Train)?;
-                clock.ran(Part::Forward);
-                let loss =
-                    grid_ops::upsampled_cross_entropy(&logits, &batch.labels, weights.as_deref())?;
-                let value = f64::from(loss.to_scalar::<f32>()?);
-                clock.ran(Part::Loss);
-                if !value.is_finite() {
-                    bail!(diverged(&at, &format!("the loss is {value}"), states));
+                let made = if config.recompute {
+                    gradients_by_stages(parser, &batch, weights.as_deref(), &mut clock)?
+                } else {
+                    gradients(parser, &batch, weights.as_deref(), &mut clock)?
+                };
+                if !made.loss.is_finite() {
+                    bail!(diverged(&at, &format!("the loss is {}", made.loss), states));
                 }
-                let grads = loss.backward()?;
-                clock.ran(Part::Backward);
-                optimizer.add(&grads)?;
+                optimizer.add(&made.of)?;
                 at.batches += 1;
-                at.loss_sum += value;
+                at.loss_sum += made.loss;
                 if at.batches % config.accumulate == 0 || at.batches == in_epoch {
                     at.learning_rate = optimizer.learning_rate(at.step, total);
                     let stepped = optimizer.step(at.learning_rate);
                     stepped.with_context(|| diverged(&at, "no step was taken", states))?;
                     at.step += 1;
                 }
-                // Gradients and the graph are given back here.
-                drop((grads, loss, logits));
+                drop(made);
                 clock.ran(Part::Optimiser);
                 progress.advance(1);
             }

@@ -57,15 +57,20 @@ fn a_scale_of_one_changes_nothing_and_others_do() {
 }
 
 #[test]
-fn branches_are_announced_and_visited_in_order_with_a_memory_a_pass() {
-    for config in [resnet(), BackboneConfig::MobileNetV2(MobileNetV2Config::default())] {
+fn branches_are_announced_and_visited_in_order_with_a_memory_a_stage() {
+    // How many branches each stage has.
+    for (config, stages) in [
+        (resnet(), [3, 4, 6, 3]),
+        (BackboneConfig::MobileNetV2(MobileNetV2Config::default()), [1, 2, 5, 2]),
+    ] {
         let (network, times) = scaled(&config, 1.0);
         let announced = config.branches().unwrap();
         assert_eq!(network.branches(), announced);
         for _ in 0..2 {
             last(network.as_ref());
             let calls = std::mem::take(&mut *times.calls.lock().unwrap());
-            let expected: Vec<_> = announced.iter().cloned().zip(1..).collect();
+            let memories = stages.iter().flat_map(|&count| 1..=count);
+            let expected: Vec<_> = announced.iter().cloned().zip(memories).collect();
             assert_eq!(calls, expected);
         }
     }
