@@ -36,3 +36,4 @@ pub mod step;
 pub mod table;
 mod tensor_file;
 pub mod train;
+pub mod trial;

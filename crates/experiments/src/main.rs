@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser as _;
+use experiments::config::CellConfig;
 use experiments::reproduce::{STATE_EVERY, Stale};
-use experiments::{compare, datasets, eval, interrupt, jobs, predict, reproduce, score, table};
+use experiments::{
+    compare, datasets, eval, interrupt, jobs, predict, reproduce, score, table, trial,
+};
 use run_record::{Arm, Record, Sweep};
 use scene_data::Split;
 use seg_metrics::Protocol;
@@ -84,14 +87,19 @@ enum Command {
 
 Examples:
   cargo xtask train my-config.toml --data-root DIR --out-dir run
-  cargo xtask train my-config.toml --set training.epochs=3 --seed 1 --out-dir run"
+  cargo xtask train my-config.toml --set training.epochs=3 --seed 1 --out-dir run
+  cargo xtask train my-config.toml --data-root DIR --try 3"
     )]
     Train {
         /// The configuration's TOML file.
         config: PathBuf,
         /// Where record, checkpoint, report and pictures go.
-        #[arg(long, value_name = "DIR")]
-        out_dir: PathBuf,
+        #[arg(long, value_name = "DIR", required_unless_present = "trial")]
+        out_dir: Option<PathBuf>,
+        /// Only take so many steps, on what there is of the training split, to see loss, time and
+        /// memory; nothing is kept.
+        #[arg(long = "try", id = "trial", value_name = "STEPS", conflicts_with = "out_dir")]
+        trial: Option<usize>,
         /// Seed of the initial weights and of every draw.
         #[arg(long, default_value_t = 0)]
         seed: u64,
@@ -247,9 +255,18 @@ fn run(command: Command) -> anyhow::Result<()> {
             let request = reproduce::Request { state_every, jobs, ..request };
             reproduce::reproduce(&request, &mut std::io::stdout())
         }
-        Command::Train { config, out_dir, seed, data_root, weights, set } => {
+        Command::Train { config, out_dir, trial, seed, data_root, weights, set } => {
+            let mut sweep = one_cell(&config, seed)?;
+            let Some(out_dir) = out_dir else {
+                set.iter().try_for_each(|change| sweep.set(change))?;
+                let cell = sweep.cells().remove(0);
+                let config = CellConfig::from_value(&cell.config)
+                    .with_context(|| config.display().to_string())?;
+                let (root, weights) = (data_root.as_deref(), weights.as_deref());
+                let out = &mut std::io::stdout();
+                return trial::run(&config, seed, root, weights, trial.unwrap_or(1), out);
+            };
             interrupt::listen()?;
-            let sweep = one_cell(&config, seed)?;
             let typed: Vec<String> = std::env::args().skip(1).collect();
             let command = format!("cargo xtask {}", typed.join(" "));
             let cell = reproduce::Request::of(sweep, config, out_dir);
