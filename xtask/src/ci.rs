@@ -103,6 +103,7 @@ fn smoke(project: &Project) -> anyhow::Result<()> {
         refresh: false,
         jobs: NonZeroUsize::MIN,
         state_every: None,
+        no_images: false,
         out_dir: Some(out_dir),
     };
     let code = reproduce::run(project, &args)?;

@@ -46,6 +46,9 @@ pub(crate) struct Args {
     /// Seconds from one state of training on disk to the next [default: 60].
     #[arg(long, value_name = "SECONDS")]
     pub(crate) state_every: Option<u64>,
+    /// Leave photographs out of the report, for sets whose licence forbids publishing them.
+    #[arg(long)]
+    pub(crate) no_images: bool,
     /// Where records, report and pictures go [default: target/reproduce/SWEEP].
     #[arg(long, value_name = "DIR")]
     pub(crate) out_dir: Option<PathBuf>,
@@ -94,6 +97,9 @@ fn plan(project: &Project, args: &Args) -> anyhow::Result<Vec<OsString>> {
     option("--command", as_typed().into());
     if args.refresh {
         plan.push("--refresh".into());
+    }
+    if args.no_images {
+        plan.push("--no-images".into());
     }
     Ok(plan)
 }

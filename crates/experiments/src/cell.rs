@@ -8,7 +8,7 @@ use run_record::{Cell, Record, Timing};
 
 use crate::checkpoint::{self, Snapshot};
 use crate::config::CellConfig;
-use crate::evaluate::{evaluate_with, forward_macs, predict, seconds_per_image};
+use crate::evaluate::{evaluate_with, forward_macs, seconds_per_image};
 use crate::loaded::Loaded;
 use crate::progress::Progress;
 use crate::states::States;
@@ -55,15 +55,10 @@ pub(crate) fn run(
         Ok(())
     })?;
     let evaluation_s = start.elapsed().as_secs_f64();
-    for nth in 0..data.test.len().min(pictures::SHOWN) {
-        let sample = data.test.sample(nth)?;
-        pictures::write_sample(out_dir, nth, &sample, &data.classes)?;
-        if cell.seed == 0 {
-            let size = (sample.labels.width, sample.labels.height);
-            let prediction = predict(&parser, &data.test, nth, &config.evaluation)?;
-            let classes = &data.classes;
-            pictures::write_prediction(out_dir, nth, &cell.arm, &prediction, size, classes)?;
-        }
+    if cell.seed == 0 {
+        let (arm, test, classes) = (&cell.arm, &data.test, &data.classes);
+        let finished = pictures::Finished { arm, parser: &parser, config, test, classes };
+        pictures::draw(out_dir, &finished)?;
     }
     let trainable: usize = parameters.trainable().values().map(|var| var.elem_count()).sum();
     let mut processes = fit.processes;

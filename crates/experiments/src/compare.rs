@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use run_record::Record;
 use seg_metrics::Protocol;
-use seg_metrics::stats::{Bootstrap, Comparison, Run, Verdict, compare};
+use seg_metrics::stats::{Bootstrap, ClassDifference, Comparison, Run, Verdict, compare};
+
+use crate::table;
 
 /// The records of one arm, a seed each.
 #[derive(Debug, Clone)]
@@ -43,7 +45,8 @@ pub fn compare_arms(first: &Arm<'_>, second: &Arm<'_>) -> anyhow::Result<Compari
     let protocol: Protocol = one.protocol.parse()?;
     let counts = |arm: &Arm<'_>| -> Vec<SeedCounts> {
         let chosen = arm.records.iter().filter(|record| common.contains(&record.cell.seed));
-        chosen.map(|record| SeedCounts { seed: record.cell.seed, images: sparse(record) }).collect()
+        let images = |r: &Record| r.images.iter().map(|image| sparse(&image.counts)).collect();
+        chosen.map(|r| SeedCounts { seed: r.cell.seed, images: images(r) }).collect()
     };
     let (of_first, of_second) = (counts(first), counts(second));
     fn runs(counts: &[SeedCounts]) -> Vec<Run<'_>> {
@@ -84,15 +87,10 @@ fn same_test(a: &Record, b: &Record) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The matrices of a record's images.
-fn sparse(record: &Record) -> Vec<Vec<(u32, u64)>> {
-    let cells = |counts: &[u64]| {
-        counts
-            .chunks_exact(2)
-            .map(|pair| (u32::try_from(pair[0]).unwrap_or(u32::MAX), pair[1]))
-            .collect()
-    };
-    record.images.iter().map(|image| cells(&image.counts)).collect()
+/// The cells of an image's matrix, as pairs.
+pub(crate) fn sparse(counts: &[u64]) -> Vec<(u32, u64)> {
+    let pairs = counts.chunks_exact(2);
+    pairs.map(|pair| (u32::try_from(pair[0]).unwrap_or(u32::MAX), pair[1])).collect()
 }
 
 /// What `compare` is asked for.
@@ -152,26 +150,22 @@ pub fn markdown(request: &Request) -> anyhow::Result<String> {
 
 /// One comparison: the sentence on mIoU, then the classes that differ.
 pub fn section(found: &Comparison, (first, second): (&str, &str), classes: &[String]) -> String {
-    let mut text = format!("{}\n", found.sentence(first, second));
-    let mut rows = String::new();
-    let mut silent = 0;
-    for (class, name) in found.classes.iter().zip(classes) {
-        match &class.difference {
-            Some(difference) if difference.verdict() != Verdict::NoDifferenceShown => {
-                let verdict = difference.verdict().between(first, second);
-                let _ = writeln!(rows, "| {name} | {difference} | {} | {verdict} |", class.images);
-            }
-            _ => silent += 1,
-        }
+    let names = [first, second].map(table::escaped);
+    let mut text = format!("{}\n", found.sentence(&names[0], &names[1]));
+    if let Some(rows) = table::differing_classes(found, (first, second), classes) {
+        let _ = write!(text, "\n{}", table::markdown(&rows));
     }
-    if !rows.is_empty() {
-        text += "\n| class | points of IoU, 95 % for all classes at once | images | |\n";
-        text += "|---|---|---|---|\n";
-        text += &rows;
-    }
-    let total = found.classes.len();
-    let _ = writeln!(text, "\nNo difference shown in {silent} of {total} classes.\n");
+    let _ = writeln!(text, "\n{}\n", silent_classes(found));
     text
+}
+
+/// How many classes show no difference, as a sentence.
+pub fn silent_classes(found: &Comparison) -> String {
+    let is_silent = |class: &&ClassDifference| {
+        class.difference.is_none_or(|d| d.verdict() == Verdict::NoDifferenceShown)
+    };
+    let (silent, total) = (found.classes.iter().filter(is_silent).count(), found.classes.len());
+    format!("No difference shown in {silent} of {total} classes.")
 }
 
 /// Records of a file, of a folder, or of the `cells` in a sweep's output folder.

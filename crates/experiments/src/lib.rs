@@ -4,8 +4,9 @@
 //! or the frozen backbone's features, [`parser`] is the network, [`train`] fits it and keeps
 //! its [`states`] on disk, [`evaluate`] scores it, and [`reproduce`] does so for every cell of a sweep
 //! and writes a record and a [`checkpoint`] for each, which [`eval`] and [`predict`] read.
-//! [`table`], [`compare`] and [`report`] are derived from records alone. [`datasets`] is what people do with a
-//! dataset before that, [`score`] reads predictions of whatever origin from files.
+//! [`compare`], [`results`], [`table`] and [`report`] are derived from records alone. [`datasets`] is
+//! what people do with a dataset before that, [`score`] reads predictions of whatever origin from
+//! files.
 //!
 //! Not here: numeric kernels (see `grid-ops`, `attention`, `dense-rnn`).
 
@@ -30,6 +31,7 @@ pub mod progress;
 pub mod provenance;
 pub mod report;
 pub mod reproduce;
+pub mod results;
 pub mod score;
 pub mod states;
 pub mod step;

@@ -8,10 +8,10 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser as _;
 use experiments::config::CellConfig;
+use experiments::report::{self, Photographs};
 use experiments::reproduce::{STATE_EVERY, Stale};
-use experiments::{
-    compare, datasets, eval, interrupt, jobs, predict, reproduce, score, table, trial,
-};
+use experiments::results::Results;
+use experiments::{compare, datasets, eval, interrupt, jobs, predict, reproduce, score, trial};
 use run_record::{Arm, Record, Sweep};
 use scene_data::Split;
 use seg_metrics::Protocol;
@@ -57,6 +57,9 @@ enum Command {
         /// One of several processes of the same command.
         #[arg(long, hide = true)]
         worker: bool,
+        /// Leave photographs out of the report, for sets whose licence forbids publishing them.
+        #[arg(long)]
+        no_images: bool,
         /// The command as it was typed, for the report.
         #[arg(long, default_value = "")]
         command: String,
@@ -187,6 +190,9 @@ Examples:
         /// The sweep's TOML file.
         #[arg(long)]
         sweep: PathBuf,
+        /// Write the whole report of these records here, with the pictures that are here.
+        #[arg(long, value_name = "DIR")]
+        out_dir: Option<PathBuf>,
     },
 }
 
@@ -237,6 +243,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             seeds,
             set,
             refresh,
+            no_images,
             state_every,
             jobs,
             worker,
@@ -247,12 +254,23 @@ fn run(command: Command) -> anyhow::Result<()> {
             }
             let jobs = (!worker).then_some(jobs);
             let state_every = Duration::from_secs(state_every);
+            let photographs = if no_images { Photographs::LeftOut } else { Photographs::Shown };
             let stale = if refresh { Stale::Rerun } else { Stale::Used };
             interrupt::listen()?;
             let all = reproduce::Request::of(Sweep::load(&sweep)?, sweep, out_dir);
-            let request =
-                reproduce::Request { data_root, weights, arms, seeds, set, command, stale, ..all };
-            let request = reproduce::Request { state_every, jobs, ..request };
+            let request = reproduce::Request {
+                data_root,
+                weights,
+                arms,
+                seeds,
+                set,
+                command,
+                stale,
+                photographs,
+                state_every,
+                jobs,
+                ..all
+            };
             reproduce::reproduce(&request, &mut std::io::stdout())
         }
         Command::Train { config, out_dir, trial, seed, data_root, weights, set } => {
@@ -308,10 +326,14 @@ fn run(command: Command) -> anyhow::Result<()> {
             print!("{}", scored.text);
             Ok(())
         }
-        Command::Table { records, sweep } => {
+        Command::Table { records, sweep, out_dir } => {
             let (sweep, records) = (Sweep::load(&sweep)?, Record::read_dir(&records)?);
-            println!("{}\n{}", table::markdown(&sweep, &records), table::caption(&sweep, &records));
-            Ok(())
+            let results = Results::of(&sweep, &records);
+            println!("{}", report::tables(&results));
+            match out_dir {
+                Some(dir) => report::write(&dir, &results, "", Photographs::Shown),
+                None => Ok(()),
+            }
         }
     }
 }

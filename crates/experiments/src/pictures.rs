@@ -4,51 +4,121 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use image::{Rgb, RgbImage};
-use scene_data::{Class, Sample};
+use scene_data::{Class, IGNORE, LabelMap, Sample, UNDEFINED_DISTANCE_PX};
+use serde_json::json;
+
+use crate::config::CellConfig;
+use crate::data::Examples;
+use crate::evaluate::predict;
+use crate::parser::Parser;
 
 /// Width of the frame around a unit that looks, in pixels.
 const FRAME: u32 = 2;
 
 /// How many test images are shown.
-pub const SHOWN: usize = 4;
+const SHOWN: usize = 4;
 
-/// Where the pictures of one sweep's folder are.
+/// Attention is drawn at least this wide, so that single units can be seen.
+const ATTENTION_WIDTH: u32 = 240;
+
+/// Where the pictures of one sweep's folder are: `N-image.png` and `N-truth.png` for test image N,
+/// `N-ARM.png`, `errors/N-ARM.png` and `attention/N-ARM.png` for an arm, `classes.json` for the
+/// colours.
 pub fn folder(out_dir: &Path) -> PathBuf {
     out_dir.join("pictures")
 }
 
-/// Writes the image and the truth of a sample.
-///
-/// # Errors
-///
-/// If the folder cannot be written.
-pub fn write_sample(
-    out_dir: &Path,
-    nth: usize,
-    sample: &Sample,
-    classes: &[Class],
-) -> anyhow::Result<()> {
-    save(&sample.image, &folder(out_dir).join(format!("{nth}-image.png")))?;
-    let size = (sample.labels.width, sample.labels.height);
-    let truth = coloured(&sample.labels.data, size, classes);
-    save(&truth, &folder(out_dir).join(format!("{nth}-truth.png")))
+/// Which of so many test images are shown: a few, spread over all.
+pub fn shown(images: usize) -> impl Iterator<Item = usize> {
+    let count = images.min(SHOWN);
+    (0..count).map(move |nth| nth * images / count)
 }
 
-/// Writes what `arm` sees in the `nth` shown image.
+/// What a finished cell has to show.
+#[derive(Clone, Copy)]
+pub struct Finished<'a> {
+    /// Its arm's name.
+    pub arm: &'a str,
+    /// The network.
+    pub parser: &'a Parser,
+    /// What it was trained and is scored by.
+    pub config: &'a CellConfig,
+    /// The test split.
+    pub test: &'a Examples,
+    /// The classes of the dataset.
+    pub classes: &'a [Class],
+}
+
+/// Draws the shown test images with their truth, what the network sees in them, where that is
+/// wrong and, where it has attention, what it attends to.
 ///
 /// # Errors
 ///
-/// If the folder cannot be written.
-pub fn write_prediction(
-    out_dir: &Path,
-    nth: usize,
-    arm: &str,
-    prediction: &[u8],
-    size: (usize, usize),
-    classes: &[Class],
-) -> anyhow::Result<()> {
-    let picture = coloured(prediction, size, classes);
-    save(&picture, &folder(out_dir).join(format!("{nth}-{arm}.png")))
+/// An image that cannot be read or taken, or a folder that cannot be written.
+pub fn draw(out_dir: &Path, finished: &Finished<'_>) -> anyhow::Result<()> {
+    let &Finished { arm, parser, config, test, classes } = finished;
+    let folder = folder(out_dir);
+    for index in shown(test.len()) {
+        let sample = test.sample(index)?;
+        let truth = &sample.labels;
+        let size = (truth.width, truth.height);
+        save(&sample.image, &folder.join(format!("{index}-image.png")))?;
+        let picture = coloured(&truth.data, size, classes);
+        save(&picture, &folder.join(format!("{index}-truth.png")))?;
+        let prediction = predict(parser, test, index, &config.evaluation)?;
+        let picture = coloured(&prediction, size, classes);
+        save(&picture, &folder.join(format!("{index}-{arm}.png")))?;
+        let picture = errors(truth, &prediction);
+        save(&picture, &folder.join("errors").join(format!("{index}-{arm}.png")))?;
+        if let Some(picture) = attention(finished, &sample, index)? {
+            save(&picture, &folder.join("attention").join(format!("{index}-{arm}.png")))?;
+        }
+    }
+    let colours = classes.iter().map(|class| json!({ "name": class.name, "color": class.color }));
+    let file = folder.join("classes.json");
+    std::fs::write(&file, serde_json::Value::from_iter(colours).to_string())
+        .with_context(|| format!("writing {}", file.display()))
+}
+
+/// White where the prediction is right, dark red where it is wrong, grey where nothing is labelled.
+fn errors(truth: &LabelMap, prediction: &[u8]) -> RgbImage {
+    RgbImage::from_fn(truth.width as u32, truth.height as u32, |x, y| {
+        let at = y as usize * truth.width + x as usize;
+        Rgb(match truth.data[at] {
+            IGNORE => [150, 150, 150],
+            label if label == prediction[at] => [255, 255, 255],
+            _ => [150, 20, 30],
+        })
+    })
+}
+
+/// What one place attends to: the one farthest from its evidence, where a set knows that, or the
+/// middle of the image; `None` for a network without attention.
+fn attention(
+    finished: &Finished<'_>,
+    sample: &Sample,
+    index: usize,
+) -> anyhow::Result<Option<RgbImage>> {
+    let model = &finished.config.model;
+    if model.context.cell.score().is_none() {
+        return Ok(None);
+    }
+    let (width, height) = (sample.image.width() as usize, sample.image.height() as usize);
+    let (x, y) = match &sample.beacon_distance_px {
+        Some(distances) => {
+            let known = |at: &usize| distances[*at] != UNDEFINED_DISTANCE_PX;
+            let at = (0..distances.len()).filter(known).max_by_key(|at| distances[*at]);
+            at.map_or((width / 2, height / 2), |at| (at % width, at / width))
+        }
+        None => (width / 2, height / 2),
+    };
+    let unit = (y / model.context_stride, x / model.context_stride);
+    let weights = finished.parser.attention_at(&finished.test.inputs(index)?, unit)?;
+    let Some(weights) = weights else { return Ok(None) };
+    let (_, _, h, w) = weights.dims4()?;
+    let joined = weights.sum(1)?.flatten_all()?.to_vec1::<f32>()?;
+    let scale = ATTENTION_WIDTH.div_ceil(sample.image.width());
+    Ok(Some(attention_over(&sample.image, &joined, (h, w), unit, scale)))
 }
 
 /// Attention over an image, `scale` times as large: the more a place is looked at, the more of the
@@ -108,6 +178,21 @@ fn save(picture: &RgbImage, path: &Path) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shown_images_are_spread_over_all() {
+        assert_eq!(shown(233).collect::<Vec<_>>(), [0, 58, 116, 174]);
+        assert_eq!(shown(3).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(shown(0).count(), 0);
+    }
+
+    #[test]
+    fn errors_are_told_from_what_is_right_and_what_is_not_labelled() {
+        let truth = LabelMap { width: 3, height: 1, data: vec![0, 1, IGNORE] };
+        let picture = errors(&truth, &[0, 0, 0]);
+        let pixels: Vec<_> = picture.pixels().map(|pixel| pixel.0).collect();
+        assert_eq!(pixels, [[255, 255, 255], [150, 20, 30], [150, 150, 150]]);
+    }
 
     #[test]
     fn the_unit_that_looks_is_framed_and_what_it_looks_at_is_bright() {

@@ -1,14 +1,31 @@
-//! A sweep's `report.md`, and whether its arms came out as the sweep expects.
+//! What a sweep ends with: `report.html` and `report.md` for readers, `table.tex` and `table.csv`
+//! for papers, and whether its arms came out as the sweep expects.
 
-use std::fmt::Write;
+mod bars;
+mod charts;
+mod confusion;
+mod environment;
+mod gallery;
+mod html_table;
+mod page;
+mod text;
+
 use std::path::Path;
 
 use anyhow::Context;
-use run_record::{Record, Sweep};
 use seg_metrics::stats;
 
-use crate::compare::{Arm, compare_arms, section};
-use crate::{pictures, table};
+use crate::results::Results;
+use crate::table;
+
+/// Whether a report shows photographs; not every dataset's licence allows publishing them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Photographs {
+    /// It does.
+    Shown,
+    /// Neither photographs nor what is drawn over them; labels and predictions stay.
+    LeftOut,
+}
 
 /// Whether an arm's mean mIoU lies within its sweep's tolerance.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,14 +37,14 @@ pub struct Verdict {
 }
 
 /// Compares each arm with the expectation its sweep ships, where every seed of it was run.
-pub fn verdicts(sweep: &Sweep, records: &[Record]) -> Vec<Verdict> {
-    let arms = table::by_arm(sweep, records);
-    let expectations = sweep.arms.iter().filter_map(|arm| Some((arm, arm.expected.as_ref()?)));
+pub fn verdicts(results: &Results<'_>) -> Vec<Verdict> {
+    let arms = &results.sweep.arms;
+    let expectations = arms.iter().filter_map(|arm| Some((arm, arm.expected.as_ref()?)));
     expectations
         .filter_map(|(arm, expected)| {
-            let (_, of_arm) = arms.iter().find(|(name, _)| *name == arm.name)?;
-            let mious: Vec<f64> = of_arm.iter().map(|r| r.metrics.miou_percent).collect();
-            if mious.len() < sweep.seeds.len() {
+            let of_arm = results.arms.iter().find(|with_records| with_records.name == arm.name)?;
+            let mious: Vec<f64> = of_arm.records.iter().map(|r| r.metrics.miou_percent).collect();
+            if mious.len() < results.sweep.seeds.len() {
                 return None;
             }
             let mean = stats::mean(&mious)?;
@@ -44,87 +61,69 @@ pub fn verdicts(sweep: &Sweep, records: &[Record]) -> Vec<Verdict> {
         .collect()
 }
 
-/// Writes `report.md` into `out_dir`.
+/// The ablation table with its notes and, where the set knows distances, accuracy by distance, as
+/// Markdown.
+pub fn tables(results: &Results<'_>) -> String {
+    let ablation = table::ablation(results);
+    let mut text = table::markdown(&ablation);
+    if let Some(distances) = table::by_distance(results) {
+        text.push('\n');
+        text.push_str(&table::markdown(&distances));
+    }
+    text.push('\n');
+    text.push_str(&table::notes(&ablation));
+    text
+}
+
+/// Writes `report.html`, `report.md`, `table.tex` and `table.csv` into `out_dir`.
+///
+/// `command` is what was typed to get there; empty if that is not known.
 ///
 /// # Errors
 ///
-/// If the folder cannot be written.
+/// If the folder cannot be written, or a picture in it cannot be read.
 pub fn write(
     out_dir: &Path,
-    sweep: &Sweep,
-    records: &[Record],
+    results: &Results<'_>,
     command: &str,
+    photographs: Photographs,
 ) -> anyhow::Result<()> {
-    let mut text = format!("# Sweep `{}`\n\n{}\n\n", sweep.name, sweep.about);
-    text.push_str(&table::markdown(sweep, records));
-    let _ = writeln!(text, "\n{}", table::caption(sweep, records));
-    let verdicts = verdicts(sweep, records);
-    if !verdicts.is_empty() {
-        text.push_str("## Against the sweep's expectations\n\n");
-        for verdict in &verdicts {
-            let _ = writeln!(text, "- {}", verdict.line);
-        }
-        text.push('\n');
+    let ablation = table::ablation(results);
+    let report = Report { out_dir, results, command, photographs };
+    for (name, text) in [
+        ("report.html", page::page(&report)?),
+        ("report.md", text::text(&report)),
+        ("table.tex", table::latex(&ablation, &results.sweep.name)),
+        ("table.csv", table::csv(&ablation)),
+    ] {
+        let path = out_dir.join(name);
+        std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
     }
-    text.push_str(&differences(sweep, records));
-    text.push_str(&shown_images(out_dir, sweep, records));
-    if let Some(record) = records.last() {
-        let p = &record.provenance;
-        let _ = write!(
-            text,
-            "## How it was made\n\n`{command}`\n\nRevision {}{}, {}, {} threads, {}, {}.\n",
-            p.revision,
-            if p.dirty { " with uncommitted changes" } else { "" },
-            p.cpu,
-            p.threads,
-            p.os,
-            p.rustc,
-        );
-    }
-    let path = out_dir.join("report.md");
-    std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
+    Ok(())
 }
 
-/// Every arm against those it is compared with, class by class.
-fn differences(sweep: &Sweep, records: &[Record]) -> String {
-    let arms = table::by_arm(sweep, records);
-    let arms: Vec<Arm<'_>> =
-        arms.into_iter().map(|(name, records)| Arm { name, records }).collect();
-    let mut text = String::new();
-    for base in arms.iter().filter(|arm| sweep.compare_to.contains(&arm.name)) {
-        for arm in arms.iter().filter(|arm| arm.name != base.name) {
-            match compare_arms(arm, base) {
-                Ok(found) => {
-                    let classes = &base.records[0].dataset.classes;
-                    text.push_str(&section(&found, (&arm.name, &base.name), classes));
-                }
-                Err(error) => {
-                    let _ = writeln!(text, "{error:#}.\n");
-                }
-            }
-        }
-    }
-    if text.is_empty() { text } else { format!("## Differences\n\n{text}") }
+/// What both forms of a report are written from.
+struct Report<'a> {
+    out_dir: &'a Path,
+    results: &'a Results<'a>,
+    command: &'a str,
+    photographs: Photographs,
 }
 
-/// A table of the pictures that are there: image, truth, one column an arm (its first seed).
-fn shown_images(out_dir: &Path, sweep: &Sweep, records: &[Record]) -> String {
-    let arms = table::by_arm(sweep, records);
-    let mut columns = vec!["image".to_owned(), "truth".to_owned()];
-    columns.extend(arms.into_iter().map(|(name, _)| name));
-    let mut rows = String::new();
-    for nth in 0..pictures::SHOWN {
-        if !pictures::folder(out_dir).join(format!("{nth}-image.png")).exists() {
-            continue;
+impl Report<'_> {
+    /// What a reader can type to see the numbers again, first of all what made them.
+    fn commands(&self) -> Vec<(&'static str, String)> {
+        let mut commands = Vec::new();
+        if !self.command.is_empty() {
+            commands.push(("What made this report", self.command.to_owned()));
         }
-        for column in &columns {
-            let _ = write!(rows, "| ![{column}](pictures/{nth}-{column}.png) ");
+        let shown = self.out_dir.display();
+        commands.push(("The differences again", format!("cargo xtask compare {shown}")));
+        if let Some(record) = self.results.records().next() {
+            let stem = record.cell.file_stem();
+            let verify = format!("cargo xtask verify {shown}/cells/{stem}.json");
+            commands.push(("One network scored anew", verify));
         }
-        rows.push_str("|\n");
+        commands
     }
-    if rows.is_empty() {
-        return String::new();
-    }
-    let head = format!("| {} |\n|{}\n", columns.join(" | "), "---|".repeat(columns.len()));
-    format!("## What the arms see\n\nTest images; black is not labelled.\n\n{head}{rows}\n")
 }

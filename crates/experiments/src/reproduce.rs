@@ -14,8 +14,10 @@ use crate::interrupt::{self, Interrupted};
 use crate::loaded::Loaded;
 use crate::parser::Stages;
 use crate::progress::Progress;
+use crate::report::Photographs;
+use crate::results::Results;
 use crate::states::States;
-use crate::{cell, jobs, provenance, report, table, train};
+use crate::{cell, jobs, provenance, report, train};
 
 /// How often the state of training is written, if nothing else is said.
 pub const STATE_EVERY: Duration = Duration::from_secs(60);
@@ -47,6 +49,8 @@ pub struct Request {
     pub state_every: Duration,
     /// Cells that are run at once, each by a process of its own; `None` for one of several.
     pub jobs: Option<NonZeroUsize>,
+    /// Whether the report may show photographs.
+    pub photographs: Photographs,
 }
 
 impl Request {
@@ -65,6 +69,7 @@ impl Request {
             stale: Stale::Used,
             state_every: STATE_EVERY,
             jobs: Some(NonZeroUsize::MIN),
+            photographs: Photographs::Shown,
         }
     }
 }
@@ -121,8 +126,9 @@ pub fn reproduce(request: &Request, out: &mut dyn Write) -> anyhow::Result<()> {
     ensure!(!finished.is_empty() || outcome.failed.is_empty(), outcome.text());
     let records: Vec<Record> =
         cells.iter().filter_map(|(cell, _)| finished.get(&cell.file_stem()).cloned()).collect();
-    report::write(&request.out_dir, &sweep, &records, &request.command)?;
-    writeln!(out, "{}\n{}", table::markdown(&sweep, &records), table::caption(&sweep, &records))?;
+    let results = Results::of(&sweep, &records);
+    report::write(&request.out_dir, &results, &request.command, request.photographs)?;
+    writeln!(out, "{}", report::tables(&results))?;
     let now = provenance::provenance();
     let stale: Vec<&Record> = records.iter().filter(|record| is_stale(record, &now)).collect();
     if !stale.is_empty() {
@@ -133,9 +139,9 @@ pub fn reproduce(request: &Request, out: &mut dyn Write) -> anyhow::Result<()> {
             names.collect::<Vec<_>>().join(", ")
         )?;
     }
-    writeln!(out, "report: {}", request.out_dir.join("report.md").display())?;
+    writeln!(out, "report: {}", request.out_dir.join("report.html").display())?;
     ensure!(outcome.failed.is_empty(), outcome.text());
-    judge(&sweep, &records, out)
+    judge(&results, out)
 }
 
 /// The records of `cells` that are in `folder`, by the stem of their file.
@@ -177,8 +183,8 @@ fn set_stale_aside(
     Ok(())
 }
 
-fn judge(sweep: &Sweep, records: &[Record], out: &mut dyn Write) -> anyhow::Result<()> {
-    let verdicts = report::verdicts(sweep, records);
+fn judge(results: &Results<'_>, out: &mut dyn Write) -> anyhow::Result<()> {
+    let verdicts = report::verdicts(results);
     for verdict in &verdicts {
         writeln!(out, "{}", verdict.line)?;
     }

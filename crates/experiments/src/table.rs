@@ -1,180 +1,145 @@
-//! The tables of a sweep, as Markdown, from its records alone.
+//! A table of results as one value, which every form is written from.
+//!
+//! Numbers are rounded once, when a [`Cell`] is made: Markdown, LaTeX, CSV and HTML show the same
+//! digits and differ in their dress alone.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
+mod ablation;
+mod classes;
+mod csv;
+mod curves;
+mod digits;
+mod distance;
+mod latex;
+mod markdown;
 
-use run_record::{Record, Sweep};
-use seg_metrics::stats::{self, Scope, Verdict};
+pub use ablation::{ablation, difference};
+pub use classes::{class_iou, differing_classes};
+pub use csv::csv;
+pub use curves::curves;
+pub use digits::Digits;
+pub use distance::{SHOWN_BIN_PX, by_distance, distance_bins};
+pub use latex::latex;
+pub use markdown::{block, code, escaped, inline, markdown, notes};
 
-use crate::compare::{Arm, compare_arms};
+/// Text with names in it. Whoever writes it escapes all of it, so nothing here is markup.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Prose(pub Vec<Piece>);
 
-/// Distances are shown in bins of this many pixels.
-const SHOWN_BIN_PX: u64 = 16;
-
-/// Less than one pixel in so many has no bin of its own: it joins the last one.
-const RARE: u64 = 50;
-
-/// The records of each arm of `sweep`, in its order, by seed.
-pub fn by_arm<'r>(sweep: &Sweep, records: &'r [Record]) -> Vec<(String, Vec<&'r Record>)> {
-    let of = |arm: &str| {
-        let mut of_arm: Vec<&Record> = records.iter().filter(|r| r.cell.arm == arm).collect();
-        of_arm.sort_by_key(|record| record.cell.seed);
-        of_arm
-    };
-    let arms = sweep.arms.iter().map(|arm| (arm.name.clone(), of(&arm.name)));
-    arms.filter(|(_, of_arm)| !of_arm.is_empty()).collect()
+/// A piece of [`Prose`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// Words.
+    Text(String),
+    /// The name of an arm, shown as code.
+    Name(String),
+    /// A word that stands out as the cells do that it speaks of.
+    Strong(String),
 }
 
-/// The ablation table and, where the set knows distances, accuracy by distance.
-pub fn markdown(sweep: &Sweep, records: &[Record]) -> String {
-    let arms = by_arm(sweep, records);
-    let mut text = ablation(sweep, &arms);
-    if let Some(distances) = by_distance(&arms) {
-        text.push('\n');
-        text.push_str(&distances);
+impl Prose {
+    /// Adds words.
+    #[must_use]
+    pub fn text(mut self, text: impl Into<String>) -> Self {
+        self.0.push(Piece::Text(text.into()));
+        self
     }
-    text
-}
 
-fn ablation(sweep: &Sweep, arms: &[(String, Vec<&Record>)]) -> String {
-    let mut text = String::from("| arm | mIoU % |");
-    for base in &sweep.compare_to {
-        let _ = write!(text, " to `{base}` |");
+    /// Adds a name.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.0.push(Piece::Name(name.into()));
+        self
     }
-    text.push_str(" pixel accuracy % | parameters | s/image |\n|---|---|");
-    text.push_str(&"---|".repeat(sweep.compare_to.len() + 3));
-    text.push('\n');
-    for (name, records) in arms {
-        let mious: Vec<f64> = records.iter().map(|r| r.metrics.miou_percent).collect();
-        let accuracies: Vec<f64> =
-            records.iter().map(|r| r.metrics.pixel_accuracy_percent).collect();
-        let _ = write!(text, "| `{name}` | {} |", mean_and_deviation(&mious));
-        for base in &sweep.compare_to {
-            let of_base = arms.iter().find(|(name, _)| name == base).map(|(_, records)| records);
-            let cell = match of_base {
-                Some(_) if base == name => "–".to_owned(),
-                Some(of_base) => difference((name, records), (base, of_base)),
-                None => "not run".to_owned(),
-            };
-            let _ = write!(text, " {cell} |");
-        }
-        let mut seconds: Vec<f64> = records.iter().map(|r| r.timing.seconds_per_image).collect();
-        seconds.sort_by(f64::total_cmp);
-        let _ = writeln!(
-            text,
-            " {} | {} | {:.3} |",
-            mean_and_deviation(&accuracies),
-            thousands(records[0].parameters),
-            seconds[seconds.len() / 2],
-        );
+
+    /// Adds a word that stands out.
+    #[must_use]
+    pub fn strong(mut self, word: impl Into<String>) -> Self {
+        self.0.push(Piece::Strong(word.into()));
+        self
     }
-    text
-}
 
-/// What the columns of [`markdown`]'s first table mean, for the reader of the table.
-pub fn caption(sweep: &Sweep, records: &[Record]) -> String {
-    let seeds: std::collections::BTreeSet<u64> = records.iter().map(|r| r.cell.seed).collect();
-    let bases: Vec<String> = sweep.compare_to.iter().map(|base| format!("`{base}`")).collect();
-    let differences = match bases.as_slice() {
-        [] => String::new(),
-        _ => format!(
-            "Differences to {}: mean over seeds of the paired difference in points of mIoU, and \
-             its 95 % interval over other seeds and other test images like these; **bold** where \
-             it leaves out 0{}. ",
-            bases.join(" and "),
-            if seeds.len() == 1 {
-                "; of one seed it speaks of these two networks only"
-            } else {
-                ""
-            },
-        ),
-    };
-    format!(
-        "{} seed{}. mIoU and pixel accuracy on the test split: mean ± sample standard deviation \
-         over seeds. {differences}\
-         Parameters are the trained ones. Seconds: median over images, one at a time, backbone \
-         included.\n",
-        seeds.len(),
-        if seeds.len() == 1 { "" } else { "s" },
-    )
-}
-
-fn mean_and_deviation(values: &[f64]) -> String {
-    match stats::sample_sd(values) {
-        Some(sd) => format!("{:.1} ± {sd:.1}", stats::mean(values).unwrap_or(0.0)),
-        None => format!("{:.1}", stats::mean(values).unwrap_or(0.0)),
+    /// The bare characters.
+    pub fn plain(&self) -> String {
+        let bare = |piece: &Piece| match piece {
+            Piece::Text(text) | Piece::Name(text) | Piece::Strong(text) => text.clone(),
+        };
+        self.0.iter().map(bare).collect()
     }
 }
 
-fn difference<'r>(first: (&str, &[&'r Record]), second: (&str, &[&'r Record])) -> String {
-    fn arm<'r>((name, records): (&str, &[&'r Record])) -> Arm<'r> {
-        Arm { name: name.to_owned(), records: records.to_vec() }
-    }
-    match compare_arms(&arm(first), &arm(second)) {
-        Ok(found) => {
-            let [estimate, low, high] =
-                [found.miou.estimate, found.miou.low(), found.miou.high()].map(|x| 100.0 * x);
-            let text = format!("{estimate:+.1} [{low:+.1}, {high:+.1}]");
-            let shown = match found.miou.verdict() {
-                Verdict::NoDifferenceShown => text,
-                _ => format!("**{text}**"),
-            };
-            match found.scope() {
-                Scope::Arms => shown,
-                Scope::TheseTwoNetworks => format!("{shown} (one seed)"),
-            }
-        }
-        Err(_) => "not comparable".to_owned(),
+impl From<&str> for Prose {
+    fn from(text: &str) -> Self {
+        Self::default().text(text)
     }
 }
 
-fn by_distance(arms: &[(String, Vec<&Record>)]) -> Option<String> {
-    let all = || arms.iter().flat_map(|(_, records)| records).flat_map(|r| &r.distance);
-    let total: u64 = all().map(|bin| bin.pixels).sum();
-    if total == 0 {
-        return None;
-    }
-    let beyond = |shown: u64| -> u64 {
-        all().filter(|bin| bin.from_px / SHOWN_BIN_PX > shown).map(|bin| bin.pixels).sum()
-    };
-    // The first bin that, with all beyond it, ends the table.
-    let last = (0..).find(|&shown| beyond(shown) * RARE < total).unwrap_or(0);
-    let mut text = String::from("| pixel accuracy % by distance to the beacon, px |");
-    for bin in 0..last {
-        let _ = write!(text, " {}–{} |", bin * SHOWN_BIN_PX, (bin + 1) * SHOWN_BIN_PX - 1);
-    }
-    let _ = write!(text, " {} or more |", last * SHOWN_BIN_PX);
-    let _ = write!(text, "\n|---|{}\n", "---|".repeat(last as usize + 1));
-    for (name, records) in arms {
-        let mut counts: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
-        for bin in records.iter().flat_map(|record| &record.distance) {
-            let at = (bin.from_px / SHOWN_BIN_PX).min(last);
-            let (pixels, correct) = counts.entry(at).or_default();
-            (*pixels, *correct) = (*pixels + bin.pixels, *correct + bin.correct);
-        }
-        let _ = write!(text, "| `{name}` |");
-        for bin in 0..=last {
-            let cell = match counts.get(&bin) {
-                Some((pixels, correct)) if *pixels > 0 => {
-                    format!("{:.1}", 100.0 * *correct as f64 / *pixels as f64)
-                }
-                _ => "–".to_owned(),
-            };
-            let _ = write!(text, " {cell} |");
-        }
-        text.push('\n');
-    }
-    Some(text)
+/// A table: a row's first cell is its head.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    /// What it shows, in a few words.
+    pub title: Prose,
+    /// What its columns mean, for the reader of the table; may be empty.
+    pub notes: Prose,
+    /// The heads of its columns.
+    pub columns: Vec<Prose>,
+    /// Rows, each of as many cells as there are columns.
+    pub rows: Vec<Vec<Cell>>,
 }
 
-fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(' ');
-        }
-        text.push(digit);
+/// One cell.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cell {
+    /// A name that is shown as code: an arm's.
+    Name(String),
+    /// Any other words: a class, why a number is missing.
+    Words(String),
+    /// A number.
+    Number(Digits),
+    /// A mean, and the sample standard deviation where there are several values.
+    Score {
+        /// The mean.
+        mean: Digits,
+        /// The deviation; `None` of one value.
+        deviation: Option<Digits>,
+    },
+    /// An estimate in its confidence interval.
+    Interval {
+        /// Estimate, lower and upper end, with their signs.
+        ends: [Digits; 3],
+        /// How it is set.
+        weight: Weight,
+        /// What restricts it, in a few words; may be empty.
+        remark: &'static str,
+    },
+    /// What does not apply or is not known: an en dash.
+    Unknown,
+}
+
+/// How a cell is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// As other cells.
+    Plain,
+    /// In bold type: the interval leaves out 0.
+    Bold,
+}
+
+impl Cell {
+    /// The mean of some values, and how they deviate from it.
+    pub fn score(values: &[f64], decimals: usize) -> Self {
+        use seg_metrics::stats;
+        let Some(mean) = stats::mean(values) else { return Self::Unknown };
+        let deviation = stats::sample_sd(values).map(|sd| Digits::new(sd, decimals));
+        Self::Score { mean: Digits::new(mean, decimals), deviation }
     }
-    text
+
+    /// The number, or an en dash.
+    pub fn number(value: Option<f64>, decimals: usize) -> Self {
+        value.map_or(Self::Unknown, |value| Self::Number(Digits::new(value, decimals)))
+    }
+
+    /// A count.
+    pub fn count(n: u64) -> Self {
+        Self::Number(Digits::count(n))
+    }
 }

@@ -47,7 +47,7 @@ fn a_second_call_uses_what_is_finished_and_says_so() {
 
     let stdout = String::from_utf8(output.stdout).unwrap();
     let row = stdout.lines().find(|line| line.starts_with("| `dense-attention` |")).unwrap();
-    assert_eq!(row.matches('|').count(), 7, "{row}");
+    assert_eq!(row.matches('|').count(), 10, "{row}");
     let report = std::fs::read_to_string(dir.path().join("out/report.md")).unwrap();
     assert!(report.contains(row), "{report}");
     for column in ["image", "truth", "fcn", "dense-attention"] {

@@ -1,0 +1,206 @@
+//! Pictures in the page: test images beside what the arms make of them.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use anyhow::Context;
+use image::{ImageFormat, RgbImage, imageops};
+use maud::{Markup, html};
+use seg_metrics::ConfusionMatrix;
+use serde_json::Value;
+
+use super::html_table::number;
+use super::{Photographs, Report};
+use crate::compare::{Arm, sparse};
+use crate::pictures;
+use crate::table::Digits;
+
+/// Pictures in the page are at most this wide.
+const WIDTH: u32 = 360;
+
+/// More colours than this are folded away.
+const LONG_LEGEND: usize = 24;
+
+/// What a picture shows, which decides how it is made smaller.
+#[derive(Clone, Copy)]
+enum Kind {
+    Photograph,
+    Labels,
+}
+
+/// A row of pictures for each shown test image; `None` where there are none.
+pub(super) fn gallery(report: &Report<'_>) -> anyhow::Result<Option<Markup>> {
+    let mut rows = Vec::new();
+    for (nth, index) in shown(report).enumerate() {
+        if let Some(row) = row(report, nth + 1, index)? {
+            rows.push(row);
+        }
+    }
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(html! {
+        (legend(report)?)
+        @for row in &rows { (row) }
+    }))
+}
+
+/// What the arms with attention attend to; `None` where that was not drawn or may not be shown.
+pub(super) fn attention(report: &Report<'_>) -> anyhow::Result<Option<Markup>> {
+    if report.photographs == Photographs::LeftOut {
+        return Ok(None);
+    }
+    let folder = pictures::folder(report.out_dir).join("attention");
+    let mut figures = Vec::new();
+    for (nth, index) in shown(report).enumerate() {
+        for arm in &report.results.arms {
+            let file = folder.join(format!("{index}-{}.png", arm.name));
+            let Some(uri) = embedded(&file, Kind::Photograph)? else { continue };
+            let alt = format!("Image {}: where {} looks from the framed place", nth + 1, arm.name);
+            figures.push(figure(&uri, &alt, html! { code { (arm.name) } ", image " (nth + 1) }));
+        }
+    }
+    Ok((!figures.is_empty())
+        .then(|| html! { div.gallery { @for figure in &figures { (figure) } } }))
+}
+
+fn shown(report: &Report<'_>) -> impl Iterator<Item = usize> {
+    pictures::shown(report.results.records().next().map_or(0, |record| record.images.len()))
+}
+
+fn row(report: &Report<'_>, nth: usize, index: usize) -> anyhow::Result<Option<Markup>> {
+    let folder = pictures::folder(report.out_dir);
+    let mut figures = Vec::new();
+    if report.photographs == Photographs::Shown
+        && let Some(uri) = embedded(&folder.join(format!("{index}-image.png")), Kind::Photograph)?
+    {
+        figures.push(figure(&uri, &format!("Image {nth}"), html! { "image" }));
+    }
+    if let Some(uri) = embedded(&folder.join(format!("{index}-truth.png")), Kind::Labels)? {
+        figures.push(figure(&uri, &format!("Image {nth}: its labels"), html! { "truth" }));
+    }
+    for arm in &report.results.arms {
+        let name = &arm.name;
+        let file = format!("{index}-{name}.png");
+        let Some(uri) = embedded(&folder.join(&file), Kind::Labels)? else { continue };
+        let wrong = embedded(&folder.join("errors").join(&file), Kind::Labels)?;
+        let right = accuracy_percent(arm, index).map(|percent| number(&Digits::new(percent, 1)));
+        let score = right.map_or(String::new(), |right| format!(": {right} % of its pixels right"));
+        figures.push(html! {
+            figure {
+                img src=(uri) alt=(format!("Image {nth} as {name} sees it{score}"));
+                @if let Some(wrong) = wrong {
+                    img src=(wrong) alt=(format!("Image {nth}: where {name} is wrong"));
+                }
+                figcaption { code { (name) } (score.replace(" of its pixels", "")) }
+            }
+        });
+    }
+    let id = &report.results.records().next().map(|record| record.images[index].id.clone());
+    Ok((!figures.is_empty()).then(|| {
+        html! {
+            h3 { "Image " (nth) @if let Some(id) = id { " " span.aside { (id) } } }
+            div.gallery { @for figure in &figures { (figure) } }
+        }
+    }))
+}
+
+fn figure(uri: &str, alt: &str, caption: Markup) -> Markup {
+    html! { figure { img src=(uri) alt=(alt); figcaption { (caption) } } }
+}
+
+/// Of an image, as the pictured network (seed 0) sees it.
+fn accuracy_percent(arm: &Arm<'_>, index: usize) -> Option<f64> {
+    let record = arm.records.iter().find(|record| record.cell.seed == 0)?;
+    let classes = record.dataset.classes.len();
+    let counts = sparse(&record.images.get(index)?.counts);
+    let matrix = ConfusionMatrix::from_sparse(classes, &counts).ok()?;
+    let right: u64 = (0..classes).map(|class| matrix.count(class, class)).sum();
+    (matrix.total() > 0).then(|| 100.0 * right as f64 / matrix.total() as f64)
+}
+
+/// The classes' colours, where they were kept.
+fn legend(report: &Report<'_>) -> anyhow::Result<Markup> {
+    let file = pictures::folder(report.out_dir).join("classes.json");
+    if !file.exists() {
+        return Ok(html! {});
+    }
+    let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    let classes: Vec<Value> =
+        serde_json::from_str(&text).with_context(|| file.display().to_string())?;
+    let of = |class: &Value| -> Option<(String, [u64; 3])> {
+        let channel = |at: usize| class["color"][at].as_u64().filter(|value| *value < 256);
+        let name = class["name"].as_str()?.to_owned();
+        Some((name, [channel(0)?, channel(1)?, channel(2)?]))
+    };
+    let classes: Vec<_> = classes.iter().filter_map(of).collect();
+    let list = html! {
+        ul.legend.colours {
+            @for (name, [r, g, b]) in &classes {
+                li {
+                    span.swatch style=(format!("background:rgb({r} {g} {b})")) {}
+                    (name)
+                }
+            }
+        }
+    };
+    Ok(match classes.len() > LONG_LEGEND {
+        true => html! { details { summary { "The classes' colours" } (list) } },
+        false => list,
+    })
+}
+
+/// A picture's file as a data URI, no wider than [`WIDTH`]; `None` if there is no such file.
+fn embedded(file: &Path, kind: Kind) -> anyhow::Result<Option<String>> {
+    if !file.exists() {
+        return Ok(None);
+    }
+    let read = || image::open(file).with_context(|| format!("reading {}", file.display()));
+    let picture = read()?.into_rgb8();
+    let (width, height) = picture.dimensions();
+    let (filter, format) = match kind {
+        Kind::Photograph => (imageops::FilterType::Triangle, ImageFormat::Jpeg),
+        Kind::Labels => (imageops::FilterType::Nearest, ImageFormat::Png),
+    };
+    let smaller = match width > WIDTH {
+        true => imageops::resize(&picture, WIDTH, (height * WIDTH / width).max(1), filter),
+        false => picture,
+    };
+    data_uri(&smaller, format).map(Some)
+}
+
+/// A picture that needs no file.
+pub(super) fn data_uri(picture: &RgbImage, format: ImageFormat) -> anyhow::Result<String> {
+    let mut bytes = Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, format).context("encoding a picture for the page")?;
+    Ok(format!("data:{};base64,{}", format.to_mime_type(), base64(&bytes.into_inner())))
+}
+
+/// RFC 4648, section 4.
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for three in bytes.chunks(3) {
+        let byte = |at: usize| u32::from(three.get(at).copied().unwrap_or(0));
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for letter in 0..4 {
+            let six = (bits >> (18 - 6 * letter)) & 63;
+            text.push(if letter <= three.len() { LETTERS[six as usize] as char } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_that_of_the_rfc() {
+        let cases =
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")];
+        for (bytes, text) in cases {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
+    }
+}
