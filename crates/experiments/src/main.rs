@@ -57,9 +57,8 @@ enum Command {
         /// One of several processes of the same command.
         #[arg(long, hide = true)]
         worker: bool,
-        /// Leave photographs out of the report, for sets whose licence forbids publishing them.
-        #[arg(long)]
-        no_images: bool,
+        #[command(flatten)]
+        published: Published,
         /// The command as it was typed, for the report.
         #[arg(long, default_value = "")]
         command: String,
@@ -115,6 +114,8 @@ Examples:
         /// Change a key of the configuration: `--set training.epochs=3`.
         #[arg(long, value_name = "KEY=VALUE")]
         set: Vec<String>,
+        #[command(flatten)]
+        published: Published,
     },
     /// Score a trained network anew: on another split, in several sizes, saving its predictions.
     #[command(after_help = "Examples:
@@ -193,7 +194,23 @@ Examples:
         /// Write the whole report of these records here, with the pictures that are here.
         #[arg(long, value_name = "DIR")]
         out_dir: Option<PathBuf>,
+        #[command(flatten)]
+        published: Published,
     },
+}
+
+/// What a report may show.
+#[derive(clap::Args)]
+struct Published {
+    /// Leave photographs out of the report, for sets whose licence forbids publishing them.
+    #[arg(long)]
+    no_images: bool,
+}
+
+impl Published {
+    fn photographs(&self) -> Photographs {
+        if self.no_images { Photographs::LeftOut } else { Photographs::Shown }
+    }
 }
 
 /// A trained network and what it needs.
@@ -243,7 +260,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             seeds,
             set,
             refresh,
-            no_images,
+            published,
             state_every,
             jobs,
             worker,
@@ -254,7 +271,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             }
             let jobs = (!worker).then_some(jobs);
             let state_every = Duration::from_secs(state_every);
-            let photographs = if no_images { Photographs::LeftOut } else { Photographs::Shown };
+            let photographs = published.photographs();
             let stale = if refresh { Stale::Rerun } else { Stale::Used };
             interrupt::listen()?;
             let all = reproduce::Request::of(Sweep::load(&sweep)?, sweep, out_dir);
@@ -273,7 +290,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             };
             reproduce::reproduce(&request, &mut std::io::stdout())
         }
-        Command::Train { config, out_dir, trial, seed, data_root, weights, set } => {
+        Command::Train { config, out_dir, trial, seed, data_root, weights, set, published } => {
             let mut sweep = one_cell(&config, seed)?;
             let Some(out_dir) = out_dir else {
                 set.iter().try_for_each(|change| sweep.set(change))?;
@@ -288,7 +305,9 @@ fn run(command: Command) -> anyhow::Result<()> {
             let typed: Vec<String> = std::env::args().skip(1).collect();
             let command = format!("cargo xtask {}", typed.join(" "));
             let cell = reproduce::Request::of(sweep, config, out_dir);
-            let request = reproduce::Request { data_root, weights, set, command, ..cell };
+            let photographs = published.photographs();
+            let request =
+                reproduce::Request { data_root, weights, set, command, photographs, ..cell };
             reproduce::reproduce(&request, &mut std::io::stdout())
         }
         Command::Data(args) => datasets::run(&args, &mut std::io::stdout()),
@@ -326,12 +345,12 @@ fn run(command: Command) -> anyhow::Result<()> {
             print!("{}", scored.text);
             Ok(())
         }
-        Command::Table { records, sweep, out_dir } => {
+        Command::Table { records, sweep, out_dir, published } => {
             let (sweep, records) = (Sweep::load(&sweep)?, Record::read_dir(&records)?);
             let results = Results::of(&sweep, &records);
             println!("{}", report::tables(&results));
             match out_dir {
-                Some(dir) => report::write(&dir, &results, "", Photographs::Shown),
+                Some(dir) => report::write(&dir, &results, "", published.photographs()),
                 None => Ok(()),
             }
         }

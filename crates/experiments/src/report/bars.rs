@@ -59,7 +59,7 @@ pub(super) fn differences(base: &str, found: &[(&Arm<'_>, &Comparison)], id: &st
     html! {
         div.scroll tabindex="0" role="region" aria-labelledby=(id) {
             table.differences {
-                caption id=(id) { (prose(&Prose::default().text("mIoU minus that of ").name(base))) }
+                caption id=(id) { (prose(&Prose::default().text("mIoU of each arm minus that of ").name(base))) }
                 thead {
                     tr { th scope="col" { "arm" } th scope="col" { "points [95 %]" } td {} }
                 }

@@ -17,15 +17,6 @@ const FRAME: [f64; 4] = [28.0, 24.0, 292.0, 148.0];
 /// How seeds are told apart, in their order; then again from the first.
 const DASHES: [&str; 4] = ["none", "6 3", "1.5 3", "9 3 1.5 3"];
 
-/// What a vertical axis measures, which decides how far it goes.
-#[derive(Clone, Copy)]
-pub(super) enum Unit {
-    /// From 0 to 100.
-    Percent,
-    /// From 0 to the largest.
-    Loss,
-}
-
 type Points = Vec<(f64, f64)>;
 
 /// What all panels of a chart share.
@@ -43,7 +34,7 @@ struct Chart<'a> {
 /// Loss or mIoU on val after each epoch: a panel an arm, a line a seed, other arms' means in grey.
 pub(super) fn curves(
     results: &Results<'_>,
-    (shows, unit): (&str, Unit),
+    shows: &str,
     of: fn(&EpochPoint) -> Option<f64>,
     id: &str,
 ) -> Markup {
@@ -51,9 +42,10 @@ pub(super) fn curves(
         record.curve.iter().filter_map(|p| Some((p.epoch as f64, of(p)?))).collect()
     };
     let epochs = results.records().flat_map(|r| &r.curve).map(|p| p.epoch).max().unwrap_or(1);
-    let ticks = ticks(1.0, epochs as f64, 5).into_iter().filter(|tick| tick.fract() == 0.0);
-    let x_ticks = ticks.map(|tick| (tick, format!("{tick}"))).collect();
-    panels(results, (shows, unit, "epoch", id), x_ticks, (1.0, epochs.max(2) as f64), line)
+    let step = step(epochs as f64, 5).max(1.0);
+    let ticks = ticks(1.0, epochs as f64, step);
+    let x_ticks = ticks.into_iter().map(|tick| (tick, format!("{tick}"))).collect();
+    panels(results, (shows, "epoch", id), x_ticks, (1.0, epochs.max(2) as f64), line)
 }
 
 /// Pixel accuracy by distance to what decides a pixel's class, with panels like [`curves`].
@@ -69,13 +61,13 @@ pub(super) fn by_distance(results: &Results<'_>, id: &str) -> Markup {
         .map_or(0, |record| table::distance_bins(results, &[record]).len().saturating_sub(1));
     let label = |bin: usize| format!("{}{}", px(bin), if bin == last { "+" } else { "" });
     let x_ticks = (0..=last).map(|bin| (px(bin), label(bin))).collect();
-    let names = ("pixel accuracy, %", Unit::Percent, "px to the beacon", id);
+    let names = ("pixel accuracy, %", "px to the beacon", id);
     panels(results, names, x_ticks, (0.0, px(last.max(1))), line)
 }
 
 fn panels(
     results: &Results<'_>,
-    (shows, unit, x_label, id): (&str, Unit, &str, &str),
+    (shows, x_label, id): (&str, &str, &str),
     x_ticks: Vec<(f64, String)>,
     x_range: (f64, f64),
     line: impl Fn(&Record) -> Points,
@@ -86,11 +78,7 @@ fn panels(
         .map(|arm| arm.records.iter().map(|record| line(record)).collect())
         .collect();
     let means: Vec<Points> = seeds.iter().map(|lines| mean(lines)).collect();
-    let top = match unit {
-        Unit::Percent => 100.0,
-        Unit::Loss => seeds.iter().flatten().flatten().fold(1e-9, |top, point| point.1.max(top)),
-    };
-    let (y_ticks, y_range) = (ticks(0.0, top, 4), (0.0, top));
+    let (y_ticks, y_range) = scale(seeds.iter().flatten().flatten().map(|point| point.1));
     let chart = Chart { shows, x_label, x_ticks, y_ticks, x_range, y_range };
     html! {
         div.panels {
@@ -190,14 +178,30 @@ fn mean(lines: &[Points]) -> Points {
     first.iter().filter_map(mean).collect()
 }
 
-/// About so many round numbers from `low` to `high`.
-fn ticks(low: f64, high: f64, about: usize) -> Vec<f64> {
-    let span = (high - low).max(1e-9) / about as f64;
-    let power = 10f64.powf(span.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|step| *step >= span);
-    let step = step.unwrap_or(span);
-    let first = (low / step).ceil() as i64;
-    let last = (high / step + 1e-9).floor() as i64;
+/// Round numbers that hold all values between them, and the first and last of them.
+fn scale(values: impl Iterator<Item = f64>) -> (Vec<f64>, (f64, f64)) {
+    let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), x| (low.min(x), high.max(x)));
+    if low >= high {
+        let (low, high) = if low == high { (low - 1.0, low + 1.0) } else { (0.0, 1.0) };
+        return (vec![low, high], (low, high));
+    }
+    let step = step(high - low, 5);
+    let ticks = ticks((low / step).floor() * step, (high / step).ceil() * step, step);
+    let ends = (ticks[0], ticks[ticks.len() - 1]);
+    (ticks, ends)
+}
+
+/// A round distance of which about so many make a span.
+fn step(span: f64, about: usize) -> f64 {
+    let wanted = span / about as f64;
+    let power = 10f64.powf(wanted.log10().floor());
+    let round = [1.0, 2.0, 5.0, 10.0].into_iter().map(|factor| factor * power);
+    round.into_iter().find(|step| *step >= wanted).unwrap_or(wanted)
+}
+
+/// The multiples of a step from one number to another.
+fn ticks(low: f64, high: f64, step: f64) -> Vec<f64> {
+    let (first, last) = ((low / step - 1e-9).ceil() as i64, (high / step + 1e-9).floor() as i64);
     // A multiple of the step each, so that rounding does not add up.
     (first..=last).map(|n| n as f64 * step).collect()
 }
@@ -215,11 +219,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ticks_are_round_and_inside() {
-        assert_eq!(ticks(0.0, 100.0, 4), [0.0, 50.0, 100.0]);
-        assert_eq!(ticks(1.0, 15.0, 5), [5.0, 10.0, 15.0]);
-        assert_eq!(ticks(0.0, 0.8, 4), [0.0, 0.2, 0.4, 0.6000000000000001, 0.8]);
-        assert_eq!(tick_text(0.6000000000000001), "0.6");
+    fn scales_are_round_and_hold_all_values() {
+        let (ticks, range) = scale([41.0, 64.9].into_iter());
+        assert_eq!((ticks, range), (vec![40.0, 45.0, 50.0, 55.0, 60.0, 65.0], (40.0, 65.0)));
+        let (ticks, range) = scale([0.02, 0.31].into_iter());
+        assert_eq!(
+            ticks.iter().map(|x| tick_text(*x)).collect::<Vec<_>>(),
+            ["0", "0.1", "0.2", "0.3", "0.4"]
+        );
+        assert!(range.0 == 0.0 && (range.1 - 0.4).abs() < 1e-12);
+        assert_eq!(scale([3.0].into_iter()).1, (2.0, 4.0));
+        assert_eq!(scale([].into_iter()).1, (0.0, 1.0));
     }
 
     #[test]

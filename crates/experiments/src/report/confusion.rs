@@ -28,7 +28,7 @@ pub(super) fn confusion(
     }
     let title = format!("{arm}: share of each class's pixels by what they are predicted as");
     let listed = html_table(&largest(arm, matrix, classes), id);
-    Ok(html! { img.matrix src=(picture(matrix)?) alt=(title) { (listed) } })
+    Ok(html! { img.matrix src=(picture(matrix)?) alt=(title); (listed) })
 }
 
 fn as_table(arm: &str, matrix: &ConfusionMatrix, classes: &[String], id: &str) -> Markup {
@@ -118,4 +118,38 @@ fn picture(matrix: &ConfusionMatrix) -> anyhow::Result<String> {
         image::Rgb([mixed(20.0), mixed(50.0), mixed(90.0)])
     });
     data_uri(&picture, image::ImageFormat::Png)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_classes_are_a_picture_and_a_list_of_the_largest_confusions() {
+        let classes: Vec<String> = (0..30).map(|class| format!("<class {class}>")).collect();
+        let mut matrix = ConfusionMatrix::new(30);
+        // Half of class 3 is taken for 5, a quarter of class 4 for 6.
+        matrix.add(&[3, 3, 4, 4, 4, 4], &[3, 5, 4, 4, 4, 6]).unwrap();
+        let page = confusion("arm", &matrix, &classes, "id").unwrap().into_string();
+        assert!(page.starts_with("<img class=\"matrix\" src=\"data:image/png;base64,"), "{page}");
+        assert!(page.contains("alt=\"arm: share of each class") && !page.contains("<class"));
+        let rows = largest("arm", &matrix, &classes).rows;
+        let words = |class: usize| Cell::Words(classes[class].clone());
+        let row = |of: usize, taken_for: usize, percent| {
+            vec![words(of), words(taken_for), Cell::number(Some(percent), 1), Cell::count(1)]
+        };
+        assert_eq!(rows, [row(3, 5, 50.0), row(4, 6, 25.0)]);
+    }
+
+    #[test]
+    fn predictions_outside_the_classes_have_a_column_where_there_are_any() {
+        let classes = ["a", "b"].map(str::to_owned);
+        let mut matrix = ConfusionMatrix::new(2);
+        matrix.add(&[0, 0], &[0, 1]).unwrap();
+        let page = |matrix: &ConfusionMatrix| as_table("arm", matrix, &classes, "id").into_string();
+        assert!(!page(&matrix).contains(">none<") && page(&matrix).contains(">50<"));
+        assert!(page(&matrix).contains(">–<"), "b is not labelled");
+        matrix.add(&[0, 0], &[9, 9]).unwrap();
+        assert!(page(&matrix).contains(">none<") && page(&matrix).contains(">25<"));
+    }
 }

@@ -2,7 +2,6 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::charts::Unit;
 use super::html_table::{html_table, prose};
 use super::{Photographs, Report, bars, charts, confusion, environment, gallery, verdicts};
 use crate::compare::silent_classes;
@@ -157,7 +156,7 @@ fn minus(report: &Report<'_>, base: &str, compared: &[Compared<'_, '_>], nth: us
         compared.iter().filter_map(|c| Some((c.arm, c.found.as_ref().ok()?))).collect();
     let errors = compared.iter().filter_map(|compared| compared.found.as_ref().err());
     html! {
-        h3 { (prose(&Prose::default().text("Minus ").name(base))) }
+        h3 { (prose(&Prose::default().text("To ").name(base))) }
         @for error in errors { p { (format!("{error:#}")) "." } }
         @if !found.is_empty() {
             (bars::differences(base, &found, &format!("table-minus-{nth}")))
@@ -220,7 +219,7 @@ fn confusions(report: &Report<'_>) -> anyhow::Result<Section> {
 
 fn training(report: &Report<'_>) -> Section {
     let results = report.results;
-    let (loss, miou) = (("mean loss of an epoch", Unit::Loss), ("mIoU on val, %", Unit::Percent));
+    let (loss, miou) = ("mean loss of an epoch", "mIoU on val, %");
     let body = html! {
         h3 { "Loss" }
         (charts::curves(results, loss, |point| Some(point.train_loss), "loss"))

@@ -51,7 +51,7 @@ fn cell(cell: &Cell) -> String {
             format!("${} \\pm {}$", shown(mean), shown(sd))
         }
         Cell::Interval { ends: [estimate, low, high], weight, remark } => {
-            let text = format!("{} [{}, {}]", shown(estimate), shown(low), shown(high));
+            let text = format!("{}\\;[{}, {}]", shown(estimate), shown(low), shown(high));
             let text = match weight {
                 Weight::Plain => format!("${text}$"),
                 Weight::Bold => format!("$\\mathbf{{{text}}}$"),
@@ -73,7 +73,7 @@ fn escaped(text: &str) -> String {
             '<' => out.push_str("\\textless{}"),
             '>' => out.push_str("\\textgreater{}"),
             '|' => out.push_str("\\textbar{}"),
-            '"' => out.push_str("\\textquotedbl{}"),
+            '"' => out.push_str("{\\char34}"),
             '–' => out.push_str("--"),
             '&' | '%' | '$' | '#' | '_' | '{' | '}' => out.extend(['\\', c]),
             c if c.is_control() => out.push(' '),

@@ -125,7 +125,7 @@ fn names_from_configurations_and_records_are_never_markup() {
     }
     let latex = read(dir.path(), "table.tex");
     let row = latex.lines().find(|line| line.contains("onerror")).unwrap();
-    let name = r#"\textless{}img src=x onerror=a\textgreater{}\textquotedbl{}'\&`\textbar{}*\_\$\textbackslash{}\{\%\#"#;
+    let name = r#"\textless{}img src=x onerror=a\textgreater{}{\char34}'\&`\textbar{}*\_\$\textbackslash{}\{\%\#"#;
     assert!(latex.contains(&format!("\\texttt{{{name}}}")), "{row}");
     let csv = read(dir.path(), "table.csv");
     assert!(csv.contains(&format!("\n\"{}\",", hostile.replace('"', "\"\""))), "{csv}");

@@ -50,8 +50,27 @@ fn a_second_call_uses_what_is_finished_and_says_so() {
     assert_eq!(row.matches('|').count(), 10, "{row}");
     let report = std::fs::read_to_string(dir.path().join("out/report.md")).unwrap();
     assert!(report.contains(row), "{report}");
+}
+
+#[test]
+fn a_sweep_ends_with_a_page_that_shows_what_the_first_seed_sees() {
+    let dir = folder(1);
+    succeed(reproduce(dir.path(), "out", &["--seeds", "0,1"]));
+    let is_there = |picture: &str| dir.path().join("out/pictures").join(picture).exists();
     for column in ["image", "truth", "fcn", "dense-attention"] {
-        assert!(dir.path().join(format!("out/pictures/0-{column}.png")).exists(), "{column}");
+        assert!((0..3).all(|image| is_there(&format!("{image}-{column}.png"))), "{column}");
+    }
+    assert!(is_there("errors/0-fcn.png") && is_there("errors/2-dense-attention.png"));
+    assert!(is_there("attention/0-dense-attention.png") && !is_there("attention/0-fcn.png"));
+    let page = || std::fs::read_to_string(dir.path().join("out/report.html")).unwrap();
+    let pictures = |format: &str| page().matches(&format!("src=\"data:image/{format}")).count();
+    // Of three images: photograph and one attention; truth, two predictions, two maps of errors.
+    assert_eq!((pictures("jpeg"), pictures("png")), (6, 15));
+    assert!(page().contains("texture 0 plus") && page().contains("Where attention goes"));
+    succeed(reproduce(dir.path(), "out", &["--seeds", "0,1", "--no-images"]));
+    assert_eq!((pictures("jpeg"), pictures("png")), (0, 15));
+    for file in ["report.md", "table.tex", "table.csv"] {
+        assert!(dir.path().join("out").join(file).exists(), "{file}");
     }
 }
 
