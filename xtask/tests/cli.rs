@@ -33,7 +33,10 @@ fn an_unknown_sweep_is_answered_with_the_nearest_and_all() {
         message.starts_with("error: no sweep is called `sintetic` (did you mean `synthetic`?)"),
         "{message}"
     );
-    assert!(message.contains("the sweeps are camvid, camvid-backbones, smoke, synthetic, or"), "{message}");
+    assert!(
+        message.contains("the sweeps are camvid, camvid-backbones, smoke, synthetic, or"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub fn ablation(results: &Results<'_>) -> Table {
         }));
         row.push(Cell::score(&all(|r| r.metrics.pixel_accuracy_percent), 1));
         row.push(Cell::count(arm.records[0].parameters));
-        row.push(Cell::number(macs(arm.records[0]).map(|n| n as f64 / 1e6), 1));
+        row.push(Cell::number(arm.records[0].macs.map(|n| n as f64 / 1e6), 1));
         let memory = all(|r| r.timing.peak_memory_mib).into_iter().min_by(f64::total_cmp);
         row.push(Cell::number(memory.filter(|mib| *mib > 0.0), 0));
         row.push(Cell::number(median(all(|r| r.timing.seconds_per_image)), 3));
@@ -41,11 +41,6 @@ pub fn ablation(results: &Results<'_>) -> Table {
     let (rows, title, notes) =
         (rows.collect(), "Scores and costs of the arms".into(), notes(results));
     Table { title, notes, columns, rows }
-}
-
-/// Multiply–accumulates for one test image, where a record has them.
-fn macs(_record: &Record) -> Option<u64> {
-    None
 }
 
 fn median(mut values: Vec<f64>) -> Option<f64> {
