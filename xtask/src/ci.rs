@@ -1,6 +1,5 @@
 //! `cargo xtask ci`: everything a change must pass, cheapest first.
 
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -97,11 +96,13 @@ fn smoke(project: &Project) -> anyhow::Result<()> {
         sweep: "smoke".to_owned(),
         data_root: None,
         weights: None,
+        features: None,
+        features_limit: None,
         arms: Vec::new(),
         seeds: Vec::new(),
         set: Vec::new(),
         refresh: false,
-        jobs: NonZeroUsize::MIN,
+        jobs: None,
         state_every: None,
         no_images: false,
         out_dir: Some(out_dir),

@@ -28,6 +28,12 @@ pub(crate) struct Args {
     /// File of pretrained weights, or a folder that holds it.
     #[arg(long, value_name = "PATH")]
     pub(crate) weights: Option<PathBuf>,
+    /// Keep a frozen backbone's features in files in this folder instead of in memory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) features: Option<PathBuf>,
+    /// The most that the features of one split may take in files [default: 50].
+    #[arg(long, value_name = "GIB")]
+    pub(crate) features_limit: Option<u64>,
     /// Only these arms.
     #[arg(long, value_name = "ARM,…", value_delimiter = ',')]
     pub(crate) arms: Vec<String>,
@@ -40,9 +46,10 @@ pub(crate) struct Args {
     /// Run finished cells again that another revision or other dependencies made.
     #[arg(long)]
     pub(crate) refresh: bool,
-    /// Cells that are run at once, each by a process of its own with its share of the threads.
-    #[arg(long, value_name = "N", default_value = "1")]
-    pub(crate) jobs: NonZeroUsize,
+    /// Cells that are run at once, each by a process of its own with its share of the threads
+    /// [default: 1].
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<NonZeroUsize>,
     /// Seconds from one state of training on disk to the next [default: 60].
     #[arg(long, value_name = "SECONDS")]
     pub(crate) state_every: Option<u64>,
@@ -76,6 +83,12 @@ fn plan(project: &Project, args: &Args) -> anyhow::Result<Vec<OsString>> {
         ensure!(found, "--weights {}: there is no such file or folder", weights.display());
         option("--weights", absolute(weights)?);
     }
+    if let Some(folder) = &args.features {
+        option("--features", absolute(folder)?);
+    }
+    if let Some(limit) = args.features_limit {
+        option("--features-limit", limit.to_string().into());
+    }
     for (name, list) in [("--arms", args.arms.join(",")), ("--seeds", join(&args.seeds))] {
         if !list.is_empty() {
             option(name, list.into());
@@ -90,7 +103,9 @@ fn plan(project: &Project, args: &Args) -> anyhow::Result<Vec<OsString>> {
     };
     check_out_dir(&out_dir)?;
     option("--out-dir", absolute(&out_dir)?);
-    option("--jobs", args.jobs.to_string().into());
+    if let Some(jobs) = args.jobs {
+        option("--jobs", jobs.to_string().into());
+    }
     if let Some(seconds) = args.state_every {
         option("--state-every", seconds.to_string().into());
     }

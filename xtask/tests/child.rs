@@ -53,13 +53,15 @@ fn xtask(dir: &Path) -> Command {
 fn options_and_exit_code_pass_through() {
     let dir = stand_in("for arg; do echo \"$arg\"; done; exit 7");
     let more = ["--seeds", "4,5", "--arms", "fcn", "--set", "a.b=c d", "--set", "e=1"];
+    let more = [&more[..], &["--jobs", "2", "--state-every", "9", "--features", "f"]].concat();
     let output = reproduce(dir.path(), &more).output().unwrap();
     assert_eq!(output.status.code(), Some(7), "{output:?}");
     let root = dir.path().display();
     let want = format!(
-        "reproduce\n--sweep\n{root}/mine.toml\n--arms\nfcn\n--seeds\n4,5\n--set\na.b=c d\n--set\n\
-         e=1\n--out-dir\n{root}/out dir\n--command\ncargo xtask reproduce mine.toml --out-dir \
-         'out dir' --seeds 4,5 --arms fcn --set 'a.b=c d' --set e=1\n"
+        "reproduce\n--sweep\n{root}/mine.toml\n--features\n{root}/f\n--arms\nfcn\n--seeds\n4,5\n--set\na.b=c d\n--set\n\
+         e=1\n--out-dir\n{root}/out dir\n--jobs\n2\n--state-every\n9\n--command\ncargo xtask \
+         reproduce mine.toml --out-dir 'out dir' --seeds 4,5 --arms fcn --set 'a.b=c d' --set e=1 \
+         --jobs 2 --state-every 9 --features f\n"
     );
     assert_eq!(String::from_utf8(output.stdout).unwrap(), want);
     let stderr = String::from_utf8(output.stderr).unwrap();

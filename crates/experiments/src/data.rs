@@ -15,6 +15,7 @@ use scene_data::{IMAGENET_MEAN, IMAGENET_STD, normalised_planes};
 pub use scene_data::View;
 
 use crate::config::Flip;
+use crate::feature_files::{FeatureFiles, FeatureFolder};
 use crate::interrupt;
 use crate::parameters::generator;
 use crate::parser::Parser;
@@ -48,8 +49,17 @@ pub struct Batch {
 /// The samples of one split, and with a frozen backbone their features.
 pub struct Examples {
     store: Arc<SampleStore>,
-    /// Per sample: the features of the plain view and, if asked for, of the mirrored one.
-    features: Vec<Vec<Vec<Tensor>>>,
+    features: Features,
+}
+
+/// The features of a frozen backbone.
+enum Features {
+    /// None: the network starts from pixels.
+    None,
+    /// Per sample: those of the plain view and, if asked for, of the mirrored one.
+    Kept(Vec<Vec<Vec<Tensor>>>),
+    /// The same in files.
+    Files(FeatureFiles),
 }
 
 /// How one epoch is drawn from a split.
@@ -75,7 +85,7 @@ impl Examples {
     pub fn new(dataset: Box<dyn SceneDataset>) -> anyhow::Result<Self> {
         ensure!(!dataset.is_empty(), "{}: the split holds no images", dataset.name());
         let store = Arc::new(SampleStore::new(dataset, CACHE_BYTES));
-        Ok(Self { store, features: Vec::new() })
+        Ok(Self { store, features: Features::None })
     }
 
     /// Computes the frozen backbone's features once for each view.
@@ -89,19 +99,48 @@ impl Examples {
         views: &[View],
         progress: &Progress,
     ) -> anyhow::Result<()> {
-        self.features.clear();
-        for index in 0..self.len() {
-            let sample = self.sample(index)?;
-            let maps = views.iter().map(|&view| {
-                interrupt::check()?;
-                let pixels = pixels(&sample, view)?;
-                parser.features(&pixels).context("computing the frozen backbone's features")
-            });
-            let maps = maps.collect::<anyhow::Result<Vec<_>>>()?;
-            self.features.push(maps);
+        let all = (0..self.len()).map(|index| {
             progress.advance(1);
-        }
+            self.features_of(index, parser, views)
+        });
+        self.features = Features::Kept(all.collect::<anyhow::Result<_>>()?);
         Ok(())
+    }
+
+    /// The same in files; `key` tells apart whatever would make other features.
+    ///
+    /// # Errors
+    ///
+    /// As there, and those of [`FeatureFiles::open`].
+    pub fn cache_features_in(
+        &mut self,
+        folder: &FeatureFolder,
+        key: &str,
+        parser: &Parser,
+        views: &[View],
+        progress: &Progress,
+    ) -> anyhow::Result<()> {
+        let files = FeatureFiles::open(folder, key, views, self.len(), &mut |index| {
+            self.features_of(index, parser, views)
+        })?;
+        progress.advance(self.len() as u64);
+        self.features = Features::Files(files);
+        Ok(())
+    }
+
+    fn features_of(
+        &self,
+        index: usize,
+        parser: &Parser,
+        views: &[View],
+    ) -> anyhow::Result<Vec<Vec<Tensor>>> {
+        let sample = self.sample(index)?;
+        let maps = views.iter().map(|&view| {
+            interrupt::check()?;
+            let pixels = pixels(&sample, view)?;
+            parser.features(&pixels).context("computing the frozen backbone's features")
+        });
+        maps.collect()
     }
 
     /// How many samples there are.
@@ -143,7 +182,7 @@ impl Examples {
     ///
     /// A sample that cannot be read.
     pub fn inputs(&self, index: usize) -> anyhow::Result<Inputs> {
-        if self.features.is_empty() {
+        if matches!(self.features, Features::None) {
             Ok(Inputs::Pixels(pixels(&*self.sample(index)?, View::Plain)?))
         } else {
             Ok(Inputs::Features(self.cached(&[(index, View::Plain)])?))
@@ -153,7 +192,7 @@ impl Examples {
     /// The batches of an epoch; the last may be smaller.
     pub fn batches(&self, epoch: Epoch<'_>) -> Batches<'_> {
         let Epoch { augment, seed, epoch, order, batch_size } = epoch;
-        let stream = self.features.is_empty().then(|| {
+        let stream = matches!(self.features, Features::None).then(|| {
             let samples = NonZeroUsize::MIN.saturating_add(BATCHES_AHEAD * batch_size);
             let ahead = Ahead { threads: LOADER_THREADS, samples };
             examples(&self.store, augment, seed, epoch as u64, order.clone(), ahead)
@@ -162,10 +201,13 @@ impl Examples {
     }
 
     fn cached(&self, picks: &[(usize, View)]) -> anyhow::Result<Vec<Tensor>> {
-        let of = |&(index, view): &(usize, View)| -> anyhow::Result<&Vec<Tensor>> {
-            let views = &self.features[index];
-            let at = if view == View::Plain { 0 } else { 1 };
-            views.get(at).context("the features of the mirrored view were not computed")
+        let of = |&(index, view): &(usize, View)| match &self.features {
+            Features::None => anyhow::bail!("no features were computed"),
+            Features::Kept(all) => {
+                let maps = all[index].get(if view == View::Plain { 0 } else { 1 });
+                maps.cloned().context("the features of the mirrored view were not computed")
+            }
+            Features::Files(files) => files.get(index, view),
         };
         let maps = picks.iter().map(of).collect::<anyhow::Result<Vec<_>>>()?;
         let stage = |s: usize| Tensor::cat(&maps.iter().map(|m| &m[s]).collect::<Vec<_>>(), 0);

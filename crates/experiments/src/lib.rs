@@ -19,6 +19,7 @@ pub mod data;
 pub mod datasets;
 pub mod eval;
 pub mod evaluate;
+pub mod feature_files;
 pub mod interrupt;
 pub mod jobs;
 mod loaded;

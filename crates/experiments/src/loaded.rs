@@ -5,13 +5,15 @@ use run_record::DatasetFacts;
 use scene_data::{Class, DatasetConfig, SceneDataset, Split};
 use seg_metrics::Protocol;
 
-use crate::config::{BackboneMode, CellConfig, Flip};
+use crate::config::{BackboneMode, CellConfig, Flip, ModelConfig};
 use crate::data::{Examples, View};
 use crate::datasets::with_flag;
+use crate::feature_files::FeatureFolder;
 use crate::interrupt;
 use crate::parameters::Parameters;
 use crate::parser::{Parser, Pretrained};
 use crate::progress::Progress;
+use crate::provenance;
 use crate::reproduce::Request;
 
 /// A dataset in memory, with the frozen backbone's features if the cell wants them.
@@ -70,23 +72,46 @@ impl Loaded {
         let protocol = protocol_of(config)?;
         let mut loaded = Self { facts, classes, train, val, test, pretrained, protocol };
         if config.model.backbone_mode == BackboneMode::Frozen {
-            loaded.cache_features(config)?;
+            loaded.cache_features(config, request.features.as_ref())?;
         }
         Ok(loaded)
     }
 
-    fn cache_features(&mut self, config: &CellConfig) -> anyhow::Result<()> {
+    fn cache_features(
+        &mut self,
+        config: &CellConfig,
+        folder: Option<&FeatureFolder>,
+    ) -> anyhow::Result<()> {
         let (parser, _) = self.parser(config, 0)?;
         let images = self.train.len() + self.val.len() + self.test.len();
         eprintln!("computing the frozen backbone's features of {images} images once");
         let progress = Progress::new(images as u64);
-        let views: &[View] = match config.training.flip {
+        let mirrored: &[View] = match config.training.flip {
             Flip::Off => &[View::Plain],
             Flip::Random => &[View::Plain, View::Mirrored],
         };
-        self.train.cache_features(&parser, views, &progress)?;
-        self.val.cache_features(&parser, &[View::Plain], &progress)?;
-        self.test.cache_features(&parser, &[View::Plain], &progress)?;
+        let keys = self.facts.fingerprints.clone();
+        let weights = self.pretrained.as_ref().map(|weights| weights.sha256.clone());
+        for (split, examples, views) in [
+            (Split::Train, &mut self.train, mirrored),
+            (Split::Val, &mut self.val, &[View::Plain]),
+            (Split::Test, &mut self.test, &[View::Plain]),
+        ] {
+            let Some(folder) = folder else {
+                examples.cache_features(&parser, views, &progress)?;
+                continue;
+            };
+            // The program and the processor as well: another rounding makes other features.
+            let program = provenance::provenance();
+            let ModelConfig { backbone, context_stride, skip_stride, auxiliary, .. } =
+                &config.model;
+            let stages = (context_stride, skip_stride, auxiliary.as_ref().map(|head| &head.stage));
+            let images = keys.get(&split.to_string());
+            let of = (&weights, images, backbone, stages, views);
+            let of = format!("{of:?} {} {}", program.revision, program.cpu);
+            let key = provenance::sha256(of.as_bytes());
+            examples.cache_features_in(folder, &key, &parser, views, &progress)?;
+        }
         progress.finish();
         Ok(())
     }

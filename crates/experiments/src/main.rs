@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser as _;
 use experiments::config::CellConfig;
+use experiments::feature_files::FeatureFolder;
 use experiments::report::{self, Photographs};
 use experiments::reproduce::{STATE_EVERY, Stale};
 use experiments::results::Results;
@@ -36,6 +37,13 @@ enum Command {
         /// A file of pretrained weights, or a folder that holds it.
         #[arg(long)]
         weights: Option<PathBuf>,
+        /// Keep a frozen backbone's features in files in this folder instead of in memory; runs
+        /// that ask for the same features use them again.
+        #[arg(long, value_name = "DIR")]
+        features: Option<PathBuf>,
+        /// The most that the features of one split may take in files.
+        #[arg(long, value_name = "GIB", default_value_t = 50)]
+        features_limit: u64,
         /// Only these arms, separated by commas.
         #[arg(long, value_delimiter = ',')]
         arms: Vec<String>,
@@ -256,6 +264,8 @@ fn run(command: Command) -> anyhow::Result<()> {
             out_dir,
             data_root,
             weights,
+            features,
+            features_limit,
             arms,
             seeds,
             set,
@@ -275,9 +285,12 @@ fn run(command: Command) -> anyhow::Result<()> {
             let stale = if refresh { Stale::Rerun } else { Stale::Used };
             interrupt::listen()?;
             let all = reproduce::Request::of(Sweep::load(&sweep)?, sweep, out_dir);
+            let limit_bytes = features_limit.saturating_mul(1 << 30);
+            let features = features.map(|path| FeatureFolder { path, limit_bytes });
             let request = reproduce::Request {
                 data_root,
                 weights,
+                features,
                 arms,
                 seeds,
                 set,

@@ -10,6 +10,7 @@ use anyhow::{Context, bail, ensure};
 use run_record::{Cell, Provenance, Record, Sweep};
 
 use crate::config::{BackboneMode, CellConfig};
+use crate::feature_files::FeatureFolder;
 use crate::interrupt::{self, Interrupted};
 use crate::loaded::Loaded;
 use crate::parser::Stages;
@@ -35,6 +36,8 @@ pub struct Request {
     pub data_root: Option<PathBuf>,
     /// A weights file, or a folder of them.
     pub weights: Option<PathBuf>,
+    /// Where a frozen backbone's features are kept; in memory if absent.
+    pub features: Option<FeatureFolder>,
     /// Only these arms; all if empty.
     pub arms: Vec<String>,
     /// These seeds instead of the sweep's own, if any.
@@ -62,6 +65,7 @@ impl Request {
             out_dir,
             data_root: None,
             weights: None,
+            features: None,
             arms: Vec::new(),
             seeds: Vec::new(),
             set: Vec::new(),

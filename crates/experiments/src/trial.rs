@@ -11,7 +11,6 @@ use crate::clock::Clock;
 use crate::config::CellConfig;
 use crate::data::{Epoch, Examples, epoch_order};
 use crate::datasets::with_flag;
-use crate::evaluate::forward_macs;
 use crate::optimizer::Optimizer;
 use crate::parser::{Parser, Pretrained};
 use crate::provenance;
@@ -43,12 +42,10 @@ pub fn run(
     let count: usize = trainable.values().map(|var| var.elem_count()).sum();
     writeln!(
         out,
-        "{} with {classes} classes, {} of its training images here; {:.1} M parameters to train, \
-         {:.1} G multiplications for one image forward",
+        "{} with {classes} classes, {} of its training images here; {:.1} M parameters to train",
         config.dataset.name(),
         train.len(),
         count as f64 / 1e6,
-        forward_macs(&parser, &train)? as f64 / 1e9
     )?;
     let training = &config.training;
     let mut optimizer = Optimizer::new(trainable, training);

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod compare;
+mod configs;
 mod eval;
 mod kill;
 mod runs;

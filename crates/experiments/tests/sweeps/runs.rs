@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
+use backbone::{BackboneConfig, ResNetConfig};
+use candle_core::{Device, Tensor};
 use scene_data::beacons::BeaconsConfig;
 use scene_data::{Layout, synth};
 
@@ -270,5 +272,54 @@ fn a_cell_that_fails_is_named_and_the_others_are_run() {
         assert!(kept.len() == 2 && kept.iter().all(|record| record.cell.arm == "dense-attention"));
         let stdout = String::from_utf8(output.stdout).unwrap();
         assert!(stdout.contains("| `dense-attention` |"), "{stdout}");
+    }
+}
+
+/// Weights of a thin ResNet-18, as a file.
+fn thin_weights(dir: &Path) -> String {
+    let config = BackboneConfig::ResNet18(ResNetConfig { width: 4, ..ResNetConfig::default() });
+    let tensor = |(nth, (name, shape)): (usize, (String, Vec<usize>))| {
+        let count: usize = shape.iter().product();
+        let value = |at: usize| 0.1 * ((at + 31 * nth) as f32).sin();
+        let positive = name.ends_with("running_var");
+        let values = (0..count).map(|at| if positive { 1.0 } else { value(at) });
+        (name, Tensor::from_iter(values, &Device::Cpu).unwrap().reshape(shape).unwrap())
+    };
+    let tensors = config.parameters().unwrap().into_iter().enumerate().map(tensor).collect();
+    candle_core::safetensors::save(&tensors, dir.join("thin.safetensors")).unwrap();
+    "thin.safetensors".to_owned()
+}
+
+#[test]
+fn features_in_files_are_those_in_memory_and_are_made_once() {
+    let dir = folder(2);
+    let weights = thin_weights(dir.path());
+    let frozen = [
+        "--weights",
+        &weights,
+        "--seeds",
+        "0",
+        "--set",
+        "model.backbone={kind=\"resnet-18\",width=4}",
+        "--set",
+        "model.backbone_mode=frozen",
+    ];
+    let files = [&frozen[..], &["--features", "features"]].concat();
+    succeed(reproduce(dir.path(), "memory", &frozen));
+    succeed(reproduce(dir.path(), "files", &files));
+    let made = |dir: &Path| -> Vec<_> {
+        let keys = std::fs::read_dir(dir.join("features")).unwrap();
+        let keys = keys.flat_map(|key| std::fs::read_dir(key.unwrap().path()).unwrap());
+        keys.map(|file| file.unwrap().metadata().unwrap().modified().unwrap()).collect()
+    };
+    let first = made(dir.path());
+    assert_eq!(first.len(), 12 + 3 + 3, "one an image");
+    succeed(reproduce(dir.path(), "again", &files));
+    assert_eq!(made(dir.path()), first, "not written again");
+    let memory = records(dir.path(), "memory");
+    assert_eq!(memory.len(), 2);
+    for other in ["files", "again"] {
+        let others = records(dir.path(), other);
+        assert!(memory.iter().zip(&others).all(|(a, b)| a.same_results(b)), "{other}");
     }
 }
