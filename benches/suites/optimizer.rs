@@ -23,7 +23,6 @@ fn steps(criterion: &mut Criterion) {
         let mut optimizer = Optimizer::new(named.collect(), &config);
         let loss = vars.iter().map(|var| var.sqr()?.sum_all()).reduce(|a, b| a? + b?);
         let grads = loss.expect("variables").and_then(|loss| loss.backward()).expect("gradients");
-        let grads = [grads];
         criterion.bench_function(&format!("{name} step, 26 M parameters"), |bencher| {
             bencher.iter(|| {
                 optimizer.add(&grads).expect("a gradient for each");

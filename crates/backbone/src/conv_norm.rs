@@ -169,10 +169,7 @@ impl ConvNorm {
                 let config = self.conv(self.spec.activation);
                 Ok(conv2d(x, &self.weight, Some(bias), &config)?)
             }
-            (
-                Norm::Learnt { gamma, beta, statistics, training: TrainBy::Batch },
-                Phase::Train | Phase::TrainAgain,
-            ) => {
+            (Norm::Learnt { gamma, beta, statistics, training: TrainBy::Batch }, Phase::Train) => {
                 let config = self.conv(Activation::Identity);
                 let y = conv2d(x, &self.weight, self.bias.as_ref(), &config)?;
                 let (n, _, h, w) = y.dims4()?;
@@ -181,9 +178,7 @@ impl ConvNorm {
                     return Err(Error::SingleValue { layer, got: y.dims().to_vec() });
                 }
                 let normed = batch_norm(&y, gamma, beta, EPSILON, self.spec.activation)?;
-                if phase == Phase::Train {
-                    statistics.update(&normed.mean, &normed.var, n * h * w)?;
-                }
+                statistics.update(&normed.mean, &normed.var, n * h * w)?;
                 Ok(normed.y)
             }
             // Folding costs as much as the weights have elements: far less than another pass over

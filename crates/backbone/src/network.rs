@@ -85,8 +85,6 @@ pub struct Stage {
 pub enum Phase {
     /// Trained norms take the statistics of the batch and update the running ones.
     Train,
-    /// The same, but the running ones stay: for what is computed a second time.
-    TrainAgain,
     /// All norms take the running statistics; nothing changes.
     Eval,
 }

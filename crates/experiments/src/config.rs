@@ -170,10 +170,6 @@ pub struct TrainingConfig {
     /// How training images are varied besides; off by default. A frozen backbone's features are
     /// computed once, so it must be off there.
     pub augment: AugmentConfig,
-    /// Whether what lies within a stage of the backbone is computed again for its gradients instead
-    /// of kept: less memory, about a third more time, the same numbers. Default: no.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub recompute: bool,
     /// Epochs between two evaluations on val; the best of them is what test scores. Default: 1.
     pub epochs_per_validation: usize,
 }
@@ -196,7 +192,6 @@ impl Default for TrainingConfig {
             clip_norm: 1.0,
             flip: Flip::Random,
             augment: AugmentConfig::default(),
-            recompute: false,
             epochs_per_validation: 1,
         }
     }

@@ -77,14 +77,14 @@ impl Optimizer {
             }
     }
 
-    /// Adds the gradients of one batch, each in one of `grads`, to those that the next step takes.
+    /// Adds the gradients of one batch to those that the next step takes.
     ///
     /// # Errors
     ///
     /// A variable without a gradient: a cut graph.
-    pub fn add(&mut self, grads: &[GradStore]) -> anyhow::Result<()> {
+    pub fn add(&mut self, grads: &GradStore) -> anyhow::Result<()> {
         for slot in &mut self.slots {
-            let grad = grads.iter().find_map(|grads| grads.get(&slot.var));
+            let grad = grads.get(&slot.var);
             let grad = grad.with_context(|| format!("{} has no gradient", slot.name))?;
             slot.gradient = Some(match slot.gradient.take() {
                 Some(sum) => (sum + grad)?,
@@ -299,7 +299,7 @@ mod tests {
         for t in 1..=2 {
             // Loss Σ w², gradient 2 w.
             let grads = var.sqr().unwrap().sum_all().unwrap().backward().unwrap();
-            optimizer.add(&[grads]).unwrap();
+            optimizer.add(&grads).unwrap();
             optimizer.step(0.01).unwrap();
             for i in 0..2 {
                 let g = 2.0 * w[i];
@@ -321,7 +321,6 @@ mod tests {
         let other = Var::new(&[1.0f32], &Device::Cpu).unwrap();
         let config = TrainingConfig { clip_norm: 1.0, ..TrainingConfig::default() };
         let grads = (var.sqr().unwrap().sum_all().unwrap() * 50.0).unwrap().backward().unwrap();
-        let grads = [grads];
         let mut optimizer = Optimizer::new([("w".to_owned(), var.clone())].into(), &config);
         optimizer.add(&grads).unwrap();
         assert!((optimizer.step(0.0).unwrap() - 500.0).abs() < 1e-3);
@@ -345,7 +344,7 @@ mod tests {
                         optimizer.resume(step, &state).unwrap();
                     }
                     let loss = var.sqr().unwrap().sum_all().unwrap();
-                    optimizer.add(&[loss.backward().unwrap()]).unwrap();
+                    optimizer.add(&loss.backward().unwrap()).unwrap();
                     optimizer.step(0.01).unwrap();
                 }
                 var.flatten_all().unwrap().to_vec1::<f32>().unwrap()
@@ -369,7 +368,7 @@ mod tests {
         let (mut w, mut m) = ([1.0f64, -2.0], [0.0; 2]);
         for _ in 0..3 {
             let grads = var.sqr().unwrap().sum_all().unwrap().backward().unwrap();
-            optimizer.add(&[grads]).unwrap();
+            optimizer.add(&grads).unwrap();
             optimizer.step(0.01).unwrap();
             for i in 0..2 {
                 m[i] = 0.9 * m[i] + 2.0 * w[i] + 0.1 * w[i];
@@ -388,7 +387,7 @@ mod tests {
             let mut optimizer = Optimizer::new([("w".to_owned(), var.clone())].into(), &config);
             for factor in factors {
                 let loss = (var.sqr().unwrap().sum_all().unwrap() * *factor).unwrap();
-                optimizer.add(&[loss.backward().unwrap()]).unwrap();
+                optimizer.add(&loss.backward().unwrap()).unwrap();
             }
             let norm = optimizer.step(0.1).unwrap();
             (norm, var.to_vec1::<f32>().unwrap())

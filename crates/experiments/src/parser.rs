@@ -200,11 +200,6 @@ impl Parser {
         Ok((parser, parameters))
     }
 
-    /// What makes the feature maps.
-    pub(crate) fn backbone(&self) -> &dyn Backbone {
-        self.backbone.as_ref()
-    }
-
     /// The number of classes.
     pub fn classes(&self) -> usize {
         self.classifier[1].elem_count()
@@ -238,7 +233,7 @@ impl Parser {
     }
 
     /// Those of all stages' maps that the rest of the network uses.
-    pub(crate) fn used(&self, all: &[Tensor]) -> Vec<Tensor> {
+    fn used(&self, all: &[Tensor]) -> Vec<Tensor> {
         self.stages.iter().map(|&at| all[at].clone()).collect()
     }
 

@@ -18,7 +18,7 @@ use crate::parser::Parser;
 use crate::progress::Progress;
 use crate::provenance;
 use crate::states::{Best, Cost, Position, State, States};
-use crate::step::{gradients, gradients_by_stages};
+use crate::step::gradients;
 use crate::tensor_file::Tensors;
 
 /// What training leaves besides the parameters themselves.
@@ -99,15 +99,11 @@ impl Training<'_> {
                 let Some(batch) = shown.next() else { break };
                 let batch = batch?;
                 clock.ran(Part::Data);
-                let made = if config.recompute {
-                    gradients_by_stages(parser, &batch, weights.as_deref(), &mut clock)?
-                } else {
-                    gradients(parser, &batch, weights.as_deref(), &mut clock)?
-                };
-                if !made.loss.is_finite() {
+                let made = gradients(parser, &batch, weights.as_deref(), &mut clock)?;
+                let Some(grads) = &made.of else {
                     bail!(diverged(&at, &format!("the loss is {}", made.loss), states));
-                }
-                optimizer.add(&made.of)?;
+                };
+                optimizer.add(grads)?;
                 at.batches += 1;
                 at.loss_sum += made.loss;
                 if at.batches % config.accumulate == 0 || at.batches == in_epoch {

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::ensure;
+use anyhow::Context;
 use scene_data::Split;
 
 use crate::clock::Clock;
@@ -14,7 +14,7 @@ use crate::datasets::with_flag;
 use crate::optimizer::Optimizer;
 use crate::parser::{Parser, Pretrained};
 use crate::provenance;
-use crate::step::{gradients, gradients_by_stages};
+use crate::step::gradients;
 
 /// Takes `steps` steps on the training split, which need not be whole, and writes what each took.
 /// Nothing is kept. Weights that are not given are drawn.
@@ -56,14 +56,10 @@ pub fn run(
         let shown = train.batches(Epoch { augment, seed, epoch, order, batch_size });
         for batch in shown.take(steps - taken) {
             let (batch, start) = (batch?, Instant::now());
-            let made = if training.recompute {
-                gradients_by_stages(&parser, &batch, None, &mut clock)?
-            } else {
-                gradients(&parser, &batch, None, &mut clock)?
-            };
+            let made = gradients(&parser, &batch, None, &mut clock)?;
             taken += 1;
-            ensure!(made.loss.is_finite(), "step {taken}: the loss is {}", made.loss);
-            optimizer.add(&made.of)?;
+            let grads = made.of.with_context(|| format!("step {taken}: the loss is {}", made.loss));
+            optimizer.add(&grads?)?;
             optimizer.step(optimizer.learning_rate(taken - 1, steps))?;
             writeln!(
                 out,
