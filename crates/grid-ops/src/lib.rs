@@ -18,7 +18,7 @@
 //! On another device than the CPU every operation runs as the composition of candle's own in
 //! [`composed`].
 //!
-//! [`Real`], [`matmul`], [`Product`], [`view`] and [`Elements`] are what other crates build kernels of their own with.
+//! [`Real`], [`matmul`], [`Product`], [`RowsProduct`], [`view`] and [`Elements`] are what other crates build kernels of their own with.
 //!
 //! Not here: parameters and configurations of networks, and what candle already does right.
 
@@ -39,6 +39,7 @@ mod product;
 mod real;
 mod resize;
 mod room;
+mod rows;
 mod simd;
 mod strided;
 mod turn;
@@ -58,6 +59,7 @@ pub use product::{Product, Start};
 pub use real::{Elements, MatMut, MatRef, Real, matmul, view};
 pub use resize::{Corners, resize_bilinear};
 pub use room::unwritten;
+pub use rows::{RowsGradients, RowsProduct, Wanted};
 pub use simd::{Vectors, inlined, simd};
 pub use turn::turned;
 pub use units::{grid_of_rows, rows_of_grid};
