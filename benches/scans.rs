@@ -1,7 +1,7 @@
 //! The scans of `dense-rnn`, and the matrix products that no scan can do without.
 
 use dense_rnn::{Activation, Aggregation, Graph, Scan, Score};
-use grid_ops::{MatMut, MatRef, matmul, rows_of_grid};
+use grid_ops::{MatMut, MatRef, matmul};
 use rayon::prelude::*;
 
 use crate::{Case, Pass, Task, Work, task, var};
@@ -138,9 +138,8 @@ pub(crate) fn scan_task(sizes: ScanSizes, pass: Pass) -> anyhow::Result<Task> {
     ];
     let mode = Scan { graph, aggregation, activation: Activation::Relu };
     let run = move |[x, u, b, weights, vector]: &[_; 5]| {
-        let rows = rows_of_grid(x, u, b)?.reshape((n, h, w, 4, width))?;
         let vector = (score == Some(Score::TanhAdditive)).then_some(vector);
-        Ok(dense_rnn::scan(&rows, weights, vector, &mode)?)
+        Ok(dense_rnn::scan_features(x, (u, b), weights, vector, &mode)?)
     };
     Ok(task(inputs, pass, run))
 }

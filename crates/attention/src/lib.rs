@@ -31,7 +31,7 @@ pub mod tile;
 mod tiling;
 
 pub use error::{Error, Result};
-pub use quadrant::{Direction, join_directions, places, take_direction};
+pub use quadrant::{Direction, Units, join_directions, places, take_direction, units_mut};
 pub use quadrant_attention::quadrant_attention;
 pub use score::Score;
 pub use tiling::{Tile, Tiling, diagonals_of};

@@ -39,6 +39,45 @@ pub fn places(order: &[usize], direction: Direction, (h, w): (usize, usize)) -> 
     order.iter().map(|&unit| direction.raster((unit / w, unit % w), (h, w))).collect()
 }
 
+/// The rows of one direction of one image, where they lie among those of all.
+#[derive(Debug, Clone, Copy)]
+pub struct Units<'a, T> {
+    /// Of the image, `[h·w, 4, width]`.
+    all: &'a [T],
+    direction: Direction,
+    /// See [`places`].
+    places: &'a [usize],
+    width: usize,
+}
+
+impl<'a, T> Units<'a, T> {
+    /// Those of `direction` among the rows of an image, `[h·w, 4, width]`.
+    pub fn new(all: &'a [T], direction: Direction, places: &'a [usize]) -> Self {
+        Self { all, direction, places, width: all.len() / (4 * places.len()) }
+    }
+
+    /// The row of the unit at a position in the direction's order.
+    #[inline(always)]
+    pub fn row(&self, position: usize) -> &'a [T] {
+        let at = self.places[position] * 4 + self.direction as usize;
+        &self.all[at * self.width..][..self.width]
+    }
+}
+
+/// The same to write to: for each direction, the row of each of its units in its order, from the
+/// rows of an image, `[h·w, 4, width]`.
+pub fn units_mut<'a, T>(
+    image: &'a mut [T],
+    places: &[Vec<usize>; 4],
+    width: usize,
+) -> [Vec<&'a mut [T]>; 4] {
+    let mut rows: Vec<_> = image.chunks_exact_mut(width).map(Some).collect();
+    Direction::ALL.map(|direction| {
+        let k = direction as usize;
+        places[k].iter().filter_map(|place| rows[place * 4 + k].take()).collect()
+    })
+}
+
 /// One image's rows of one direction: from `all` `[n, h·w, 4, width]` to `[h·w, width]`, the unit at
 /// `places[p]` to row `p`.
 pub fn take_direction<T: Copy>(

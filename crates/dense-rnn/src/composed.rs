@@ -21,7 +21,7 @@ pub fn scan(
     vector: Option<&Tensor>,
     scan: &Scan,
 ) -> Result<Tensor> {
-    checked(input, weights, vector, scan)?;
+    checked(input.dims(), weights, vector, scan)?;
     let mut out = Vec::new();
     for direction in Direction::ALL {
         let k = direction as usize;

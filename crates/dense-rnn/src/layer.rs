@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use candle_nn::{Init, VarBuilder};
 use grid_ops::{grid_of_rows, rows_of_grid};
 
-use crate::{Activation, Aggregation, Cell, DenseRnnConfig, Graph, Result, Scan, scan};
+use crate::{Activation, Aggregation, Cell, DenseRnnConfig, Graph, Result, Scan, scan_features};
 
 /// Four directional passes over a feature grid, joined: `o(v) = Σ_d V_d h_d(v) + c`.
 ///
@@ -123,13 +123,16 @@ impl DenseRnn {
 
     /// The hidden states of all units and directions, `[n, h, w, 4, d]`.
     pub(crate) fn hidden(&self, features: &Tensor) -> Result<Tensor> {
-        let own = self.input.by_direction(features)?; //     [n, h, w, 4, d + q]
-        let pre = match (self.config.cell, &self.recurrent, &self.attention) {
-            (Cell::Scan { graph, aggregation }, Some(recurrent), _) => {
-                let mode = Scan { graph, aggregation, activation: self.config.activation };
-                return scan(&own, recurrent, self.vector.as_ref(), &mode);
-            }
-            (Cell::QuadrantAttention { score }, _, Some(attention)) => {
+        if let (Cell::Scan { graph, aggregation }, Some(recurrent)) =
+            (self.config.cell, &self.recurrent)
+        {
+            let mode = Scan { graph, aggregation, activation: self.config.activation };
+            let Product { weight, bias } = &self.input;
+            return scan_features(features, (weight, bias), recurrent, self.vector.as_ref(), &mode);
+        }
+        let own = self.input.by_direction(features)?; //     [n, h, w, 4, d]
+        let pre = match (self.config.cell, &self.attention) {
+            (Cell::QuadrantAttention { score }, Some(attention)) => {
                 let input = attention.by_direction(features)?; // [n, h, w, 4, q + d + a]
                 let vector = self.vector.as_ref();
                 (own + attention::quadrant_attention(&input, vector, self.keys, score)?)?

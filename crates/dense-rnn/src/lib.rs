@@ -25,6 +25,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! [`scan_features`] is the scan with the input product `U x + b` before it, as one operation;
 //! [`scan_tile`] runs a scan over one tile of a grid too large to be held, with the state of its
 //! border handed on; [`DenseRnn::attention_at`] says what a unit attends to; [`composed`] is the
 //! scan for other devices than the CPU.
@@ -49,4 +50,4 @@ pub use config::{Cell, DenseRnnConfig};
 pub use error::{Error, Result};
 pub use graph::Graph;
 pub use layer::DenseRnn;
-pub use scan::{Aggregation, Scan, TileBorder, scan, scan_by_tiles, scan_tile};
+pub use scan::{Aggregation, Scan, TileBorder, scan, scan_by_tiles, scan_features, scan_tile};

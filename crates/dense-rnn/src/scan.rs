@@ -11,7 +11,7 @@ mod tiles;
 
 use attention::{Score, kernel::RowShape};
 use candle_core::Tensor;
-use grid_ops::count_macs;
+use grid_ops::{count_macs, rows_of_grid};
 pub use tiles::{TileBorder, scan_by_tiles, scan_tile};
 
 use crate::{Activation, Error, Graph, Result, composed};
@@ -83,24 +83,21 @@ pub fn scan(
     vector: Option<&Tensor>,
     scan: &Scan,
 ) -> Result<Tensor> {
-    let shape = checked(input, weights, vector, scan)?;
-    count_macs(macs(input, weights, shape, scan));
+    let shape = checked(input.dims(), weights, vector, scan)?;
+    count_macs(macs(input.dims(), weights, shape, scan));
     if !input.device().is_cpu() {
         return composed::scan(input, weights, vector, scan);
     }
     let (_, h, w, _, _) = input.dims5()?;
-    let vector = match vector {
-        Some(vector) => vector.contiguous()?,
-        None => Tensor::zeros((4, shape.key.max(1)), input.dtype(), input.device())?,
-    };
     let plan = kernel::Plan { size: (h, w), corner: (0, 0), shape, scan: *scan };
-    Ok(input.contiguous()?.apply_op3(&weights.contiguous()?, &vector, op::ScanOp::new(plan))?)
+    let params = one_after_another(weights, vector)?;
+    Ok(input.contiguous()?.apply_op2(&params, op::ScanOp::new(plan, 0))?)
 }
 
 /// The recurrent products, and where there are scores those of every pair and the weighted sums; the
 /// linear score needs no pairs.
-fn macs(input: &Tensor, weights: &Tensor, shape: RowShape, scan: &Scan) -> usize {
-    let [n, h, w] = [0, 1, 2].map(|at| input.dims()[at]);
+fn macs(input: &[usize], weights: &Tensor, shape: RowShape, scan: &Scan) -> usize {
+    let [n, h, w] = [0, 1, 2].map(|at| input[at]);
     let pairs =
         |graph: Graph| -> usize { (0..h * w).map(|unit| graph.count((unit / w, unit % w))).sum() };
     let aggregates = match scan.aggregation.score() {
@@ -111,33 +108,90 @@ fn macs(input: &Tensor, weights: &Tensor, shape: RowShape, scan: &Scan) -> usize
     n * (h * w * weights.elem_count() + 4 * aggregates)
 }
 
-/// The channels of values and keys, or why the scan cannot run.
+/// [`scan`] of `input(v) = weight · x(v) + bias`: what is passed to and fro in between stays within
+/// one operation.
+///
+/// # Shapes
+///
+/// - `features`: `[n, c, h, w]`
+/// - `product`: `weight` `[4·(d + q), c]` and `bias` `[4·(d + q)]`: `U`, `b` and, for attention with
+///   a query, `Ua` and `ba` of each direction
+/// - `weights`, `vector` and what it returns: as for [`scan`]
+///
+/// Differentiable in all.
+///
+/// # Errors
+///
+/// As [`scan`].
+pub fn scan_features(
+    features: &Tensor,
+    (weight, bias): (&Tensor, &Tensor),
+    weights: &Tensor,
+    vector: Option<&Tensor>,
+    scan: &Scan,
+) -> Result<Tensor> {
+    let op = "scan_features";
+    let shape_error =
+        |expected, got: &Tensor| Error::Shape { op, expected, got: got.dims().into() };
+    let &[n, c, h, w] = features.dims() else {
+        return Err(shape_error("features: [n, c, h, w]", features));
+    };
+    let k = match *weight.dims() {
+        [k, of_x] if of_x == c && c > 0 && k % 4 == 0 => k,
+        _ => return Err(shape_error("weight: [4·(d + q), c] with c as in features", weight)),
+    };
+    if bias.dims() != [k] {
+        return Err(shape_error("bias: [4·(d + q)] as in weight", bias));
+    }
+    let input = [n, h, w, 4, k / 4];
+    let shape = checked(&input, weights, vector, scan)?;
+    count_macs(macs(&input, weights, shape, scan));
+    if !features.device().is_cpu() {
+        let input = rows_of_grid(features, weight, bias)?.reshape(&input)?;
+        return composed::scan(&input, weights, vector, scan);
+    }
+    let plan = kernel::Plan { size: (h, w), corner: (0, 0), shape, scan: *scan };
+    count_macs(n * h * w * weight.elem_count());
+    let product = one_after_another(weight, Some(bias))?;
+    let params = one_after_another(weights, vector)?;
+    Ok(features.contiguous()?.apply_op3(&product, &params, op::ScanOp::new(plan, c))?)
+}
+
+/// The elements of one tensor and then of another: an operation has no more than three inputs.
+fn one_after_another(first: &Tensor, second: Option<&Tensor>) -> Result<Tensor> {
+    let first = first.flatten_all()?.contiguous()?;
+    Ok(match second {
+        Some(second) => Tensor::cat(&[&first, &second.flatten_all()?.contiguous()?], 0)?,
+        None => first,
+    })
+}
+
+/// The channels of values and keys, or why the scan of an input of these dimensions cannot run.
 pub(crate) fn checked(
-    input: &Tensor,
+    input: &[usize],
     weights: &Tensor,
     vector: Option<&Tensor>,
     scan: &Scan,
 ) -> Result<RowShape> {
     let op = "scan";
-    let shape_error =
-        |expected, got: &Tensor| Error::Shape { op, expected, got: got.dims().into() };
-    let &[_, _, _, 4, width] = input.dims() else {
+    let shape_error = |expected, got: &[usize]| Error::Shape { op, expected, got: got.into() };
+    let &[_, _, _, 4, width] = input else {
         return Err(shape_error("input: [n, h, w, 4, d + q]", input));
     };
     let &[4, rows, d] = weights.dims() else {
-        return Err(shape_error("weights: [4, d + a, d]", weights));
+        return Err(shape_error("weights: [4, d + a, d]", weights.dims()));
     };
-    if input.elem_count() == 0 || d == 0 {
+    if input.contains(&0) || d == 0 {
         return Err(shape_error("input: [n, h, w, 4, d + q], none of them zero", input));
     }
     let score = scan.aggregation.score();
     if (score.is_some() != (rows > d)) || rows < d {
         let expected = "weights: [4, d + a, d] with a > 0 for attention and a = 0 otherwise";
-        return Err(shape_error(expected, weights));
+        return Err(shape_error(expected, weights.dims()));
     }
     let keys = rows - d;
     if score == Some(Score::LinearAdditive) && keys != 1 {
-        return Err(shape_error("weights: [4, d + 1, d] for a linear score", weights));
+        return Err(shape_error("weights: [4, d + 1, d] for a linear score", weights.dims()));
     }
     let queries = score.map_or(0, |score| score.query_channels(keys));
     if width != d + queries {
@@ -151,7 +205,10 @@ pub(crate) fn checked(
             return Err(Error::Shape { op, expected: "vector: [4, a] for tanh-additive", got });
         }
         (_, Some(vector)) => {
-            return Err(shape_error("no vector: only the tanh-additive score has one", vector));
+            return Err(shape_error(
+                "no vector: only the tanh-additive score has one",
+                vector.dims(),
+            ));
         }
         (_, None) => {}
     }

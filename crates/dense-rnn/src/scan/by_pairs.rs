@@ -31,7 +31,11 @@ impl<'a, T: Real> Shared<'a, T> {
     }
 }
 
-pub(super) fn forward<T: Real>(plan: &Plan, input: &[T], weights: Weights<'_, T>) -> Passed<T> {
+pub(super) fn forward<T: Real>(
+    plan: &Plan,
+    input: &[T],
+    weights: Weights<'_, T>,
+) -> (Vec<T>, Passed<T>) {
     let shared = Shared::new(plan, input, weights);
     let turned = plan.turned(weights.matrix);
     let mut done: Vec<Option<DoneTile<T>>> = (0..shared.tiling.count()).map(|_| None).collect();
@@ -45,13 +49,14 @@ pub(super) fn forward<T: Real>(plan: &Plan, input: &[T], weights: Weights<'_, T>
             done[index] = Some(tile);
         }
     }
-    let mut passed = Passed { hidden: Vec::new(), attended: Vec::new(), log_sums: Vec::new() };
+    let mut hidden = Vec::with_capacity(plan.units() * plan.shape.value);
+    let mut passed = Passed { attended: Vec::new(), log_sums: Vec::new() };
     for tile in done.into_iter().flatten() {
-        passed.hidden.extend_from_slice(&tile.hidden);
+        hidden.extend_from_slice(&tile.hidden);
         passed.attended.extend_from_slice(&tile.attended);
         passed.log_sums.extend_from_slice(&tile.log_sums);
     }
-    passed
+    (hidden, passed)
 }
 
 /// A tile whose units all have their hidden state.
@@ -122,10 +127,10 @@ pub(super) fn backward<T: Real>(
     input: &[T],
     weights: Weights<'_, T>,
     passed: &Passed<T>,
-    grad_hidden: &[T],
+    (hidden, grad_hidden): (&[T], &[T]),
 ) -> Gradients<T> {
     let shared = Shared::new(plan, input, weights);
-    let memory = plan.memory(&passed.hidden, weights.matrix);
+    let memory = plan.memory(hidden, weights.matrix);
     let tiling = shared.tiling;
     let (d, width) = (plan.shape.value, plan.shape.len());
     let mut known: Vec<Option<Known<T>>> = (0..tiling.count()).map(|_| None).collect();
@@ -142,6 +147,7 @@ pub(super) fn backward<T: Real>(
                     matrix: weights.matrix,
                     memory: here.of(&memory, width),
                     passed,
+                    hidden: here.of(hidden, d),
                     grad_hidden: here.of(grad_hidden, d).to_vec(),
                     known: &known,
                     of_queries: &mut *of_queries,
@@ -167,7 +173,7 @@ pub(super) fn backward<T: Real>(
         d_input.extend_from_slice(grad);
         d_input.extend_from_slice(query);
     }
-    let matrix = plan.matrix_gradient(&of_memory, &passed.hidden);
+    let matrix = plan.matrix_gradient(&of_memory, hidden);
     Gradients { input: d_input, matrix, vector: shared.attention.finish_vector(&of_queries) }
 }
 
@@ -178,7 +184,8 @@ struct BackwardTile<'a, T> {
     memory: &'a [T],
     /// Of the whole grid.
     passed: &'a Passed<T>,
-    /// Gradient of the tile's hidden states.
+    /// The tile's hidden states and their gradient.
+    hidden: &'a [T],
     grad_hidden: Vec<T>,
     known: &'a [Option<Known<T>>],
     of_queries: &'a mut QueryGradients<T>,
@@ -191,8 +198,8 @@ impl<T: Real> WithSimd for BackwardTile<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
-        let Self { shared, matrix, memory, passed, mut grad_hidden, known, of_queries, index } =
-            self;
+        let Self { shared, matrix, memory, passed, hidden, known, of_queries, index, .. } = self;
+        let mut grad_hidden = self.grad_hidden;
         let Shared { plan, tiling, attention, input } = shared;
         let (d, width) = (plan.shape.value, plan.shape.len());
         let here = tiling.tile(index);
@@ -212,7 +219,6 @@ impl<T: Real> WithSimd for BackwardTile<'_, T> {
                 attention.back(simd, &sources, known, &sight, &mut into, of_queries, &mut scratch);
             }
         }
-        let hidden = here.of(&passed.hidden, d);
         let attended = here.of(&passed.attended, d);
         let mut own = Known {
             queries: attention.queries(here.of(input, width), width),

@@ -6,7 +6,11 @@ use grid_ops::{MatMut, MatRef, Real, inlined, matmul, simd};
 
 use super::kernel::{Gradients, Passed, Plan, Weights};
 
-pub(super) fn forward<T: Real>(plan: &Plan, input: &[T], weights: Weights<'_, T>) -> Passed<T> {
+pub(super) fn forward<T: Real>(
+    plan: &Plan,
+    input: &[T],
+    weights: Weights<'_, T>,
+) -> (Vec<T>, Passed<T>) {
     let run = inlined(
         #[inline(always)]
         || forward_here(plan, input, weights),
@@ -20,7 +24,7 @@ fn query<T>(input: &[T], unit: usize, (d, width): (usize, usize)) -> &[T] {
 }
 
 #[inline(always)]
-fn forward_here<T: Real>(plan: &Plan, input: &[T], weights: Weights<'_, T>) -> Passed<T> {
+fn forward_here<T: Real>(plan: &Plan, input: &[T], weights: Weights<'_, T>) -> (Vec<T>, Passed<T>) {
     let (_, w) = plan.size;
     let (d, width) = (plan.shape.value, plan.shape.len());
     let score = plan.scan.aggregation.score().unwrap_or_default();
@@ -50,7 +54,7 @@ fn forward_here<T: Real>(plan: &Plan, input: &[T], weights: Weights<'_, T>) -> P
             attender.absorb(unit, plan.shape.split(&rows, unit).1);
         }
     }
-    Passed { hidden, attended, log_sums }
+    (hidden, Passed { attended, log_sums })
 }
 
 pub(super) fn backward<T: Real>(
@@ -58,11 +62,11 @@ pub(super) fn backward<T: Real>(
     input: &[T],
     weights: Weights<'_, T>,
     passed: &Passed<T>,
-    mut grad_hidden: Vec<T>,
+    (hidden, mut grad_hidden): (&[T], Vec<T>),
 ) -> Gradients<T> {
     let run = inlined(
         #[inline(always)]
-        || backward_here(plan, input, weights, passed, &mut grad_hidden),
+        || backward_here(plan, input, weights, passed, (hidden, &mut grad_hidden)),
     );
     simd(run)
 }
@@ -73,13 +77,13 @@ fn backward_here<T: Real>(
     input: &[T],
     weights: Weights<'_, T>,
     passed: &Passed<T>,
-    grad_hidden: &mut [T],
+    (hidden, grad_hidden): (&[T], &mut [T]),
 ) -> Gradients<T> {
     let (_, w) = plan.size;
     let (d, width) = (plan.shape.value, plan.shape.len());
     let score = plan.scan.aggregation.score().unwrap_or_default();
     let mut attender = Attender::new(score, plan.shape, weights.vector, plan.units());
-    let rows = plan.memory(&passed.hidden, weights.matrix);
+    let rows = plan.memory(hidden, weights.matrix);
     for unit in 0..plan.units() {
         attender.absorb(unit, plan.shape.split(&rows, unit).1);
     }
@@ -96,7 +100,7 @@ fn backward_here<T: Real>(
         for unit in (0..count).map(|m| first + m * (w - 1)) {
             let (grad, of_query) = d_input[unit * plan.width()..][..plan.width()].split_at_mut(d);
             grad.copy_from_slice(&grad_hidden[unit * d..][..d]);
-            plan.scan.activation.back(grad, &passed.hidden[unit * d..]);
+            plan.scan.activation.back(grad, &hidden[unit * d..]);
             attender.attend_backward(
                 query(input, unit, (d, plan.width())),
                 plan.scan.graph.predecessors((unit / w, unit % w), w),
@@ -112,6 +116,6 @@ fn backward_here<T: Real>(
             );
         }
     }
-    let matrix = plan.matrix_gradient(&of_memory, &passed.hidden);
+    let matrix = plan.matrix_gradient(&of_memory, hidden);
     Gradients { input: d_input, matrix, vector }
 }

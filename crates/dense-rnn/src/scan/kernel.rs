@@ -4,7 +4,7 @@
 //! do not depend on each other, nor do the units of one anti-diagonal of a tile.
 
 use attention::kernel::RowShape;
-use attention::{Score, Tile, Tiling};
+use attention::{Score, Tile, Tiling, Units};
 use grid_ops::{MatMut, MatRef, Product, Real, Start, matmul, turned, unwritten};
 use pulp::Simd;
 
@@ -27,14 +27,12 @@ pub(super) struct Plan {
 pub(super) struct Weights<'a, T> {
     /// `[W; Wa]`, `[d + a, d]`.
     pub(super) matrix: &'a [T],
-    /// `va`, `[a]`.
+    /// `va`, `[a]`; empty where there is none.
     pub(super) vector: &'a [T],
 }
 
-/// What a forward pass hands to the backward pass of the same direction.
+/// What a forward pass hands to the backward pass of the same direction, beside the hidden states.
 pub(super) struct Passed<T> {
-    /// `h`, `[h·w, d]`.
-    pub(super) hidden: Vec<T>,
     /// What attention added to each unit, `[h·w, d]`; empty for other aggregations.
     pub(super) attended: Vec<T>,
     /// The log-sum-exp of each unit's scores; empty for other aggregations.
@@ -47,7 +45,7 @@ pub(super) struct Gradients<T> {
     pub(super) input: Vec<T>,
     /// `[d + a, d]`.
     pub(super) matrix: Vec<T>,
-    /// `[a]`.
+    /// `[a]`; unused where there is no scoring vector.
     pub(super) vector: Vec<T>,
 }
 
@@ -80,9 +78,18 @@ impl Plan {
         self.size.0 * self.size.1
     }
 
-    /// True if the backward pass reads the input again.
-    pub(super) fn needs_input(&self) -> bool {
-        !matches!(way(&self.scan), Way::Running)
+    /// True if hidden states take the place of the input, which the backward pass does not read
+    /// again.
+    pub(super) fn is_in_place(&self) -> bool {
+        has_border(&self.scan)
+    }
+
+    /// The parameters of the `k`-th direction in those of all: `[4, d + a, d]` and, where there is
+    /// a scoring vector, `[4, a]`.
+    pub(super) fn weights<'a, T>(&self, k: usize, params: &'a [T]) -> Weights<'a, T> {
+        let (matrix, vector) = params.split_at(4 * self.shape.len() * self.shape.value);
+        let part = |all: &'a [T]| &all[k * (all.len() / 4)..][..all.len() / 4];
+        Weights { matrix: part(matrix), vector: part(vector) }
     }
 
     /// Channels of an input row: `U x + b`, and the query if there is one.
@@ -110,30 +117,49 @@ impl Plan {
         }
     }
 
-    /// `input` is `[h·w, d + q]`.
-    pub(super) fn forward<T: Real>(&self, input: &[T], weights: Weights<'_, T>) -> Passed<T> {
+    /// The scan where hidden states take the place of the input, `rows`.
+    pub(super) fn forward_in_place<T: Real>(
+        &self,
+        rows: &mut [&mut [T]],
+        weights: Weights<'_, T>,
+    ) -> Passed<T> {
+        running::forward(self, rows, weights, &mut running::outside(self))
+    }
+
+    /// Its way back: writes the gradient of the input to `rows`, returns that of `[W; Wa]`.
+    pub(super) fn backward_in_place<T: Real>(
+        &self,
+        weights: Weights<'_, T>,
+        passed: &Passed<T>,
+        hidden_and_grad: (Units<'_, T>, Units<'_, T>),
+        rows: &mut [&mut [T]],
+    ) -> Vec<T> {
+        running::backward(self, weights, passed, hidden_and_grad, rows)
+    }
+
+    /// The other scans: the hidden states, `[h·w, d]`, of `input` `[h·w, d + q]`.
+    pub(super) fn forward<T: Real>(
+        &self,
+        input: &[T],
+        weights: Weights<'_, T>,
+    ) -> (Vec<T>, Passed<T>) {
         match way(&self.scan) {
-            Way::Running => {
-                let mut borders = running::outside(self);
-                running::forward(self, input, weights, &mut borders)
-            }
-            Way::Pairs => by_pairs::forward(self, input, weights),
             Way::Few => few::forward(self, input, weights),
+            _ => by_pairs::forward(self, input, weights),
         }
     }
 
-    /// `grad_hidden` is the gradient of the hidden states, `[h·w, d]`.
+    /// Their way back, from the hidden states and their gradient, `[h·w, d]`.
     pub(super) fn backward<T: Real>(
         &self,
         input: &[T],
         weights: Weights<'_, T>,
         passed: &Passed<T>,
-        grad_hidden: Vec<T>,
+        (hidden, grad): (&[T], Vec<T>),
     ) -> Gradients<T> {
         match way(&self.scan) {
-            Way::Running => running::backward(self, weights, passed, grad_hidden),
-            Way::Pairs => by_pairs::backward(self, input, weights, passed, &grad_hidden),
-            Way::Few => few::backward(self, input, weights, passed, grad_hidden),
+            Way::Few => few::backward(self, input, weights, passed, (hidden, grad)),
+            _ => by_pairs::backward(self, input, weights, passed, (hidden, &grad)),
         }
     }
 

@@ -2,12 +2,12 @@
 //! of a tile.
 
 use attention::running::Border;
-use attention::{Tile, Tiling, diagonals_of};
-use grid_ops::{Real, unwritten};
+use attention::{Tile, Tiling, Units, diagonals_of};
+use grid_ops::{Product, Real, Start, unwritten};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::kernel::{Gradients, Passed, Plan, Weights};
+use super::kernel::{Passed, Plan, Weights};
 use super::state::State;
 
 /// Units of a tile: products of up to 32 rows, and tiles enough for several threads on large grids.
@@ -82,9 +82,10 @@ impl<T: Real> Borders<T> {
     }
 }
 
+/// `rows`, a unit each in the order of tiles, hold `U x + b` before and the hidden states after.
 pub(super) fn forward<T: Real>(
     plan: &Plan,
-    input: &[T],
+    rows: &mut [&mut [T]],
     weights: Weights<'_, T>,
     borders: &mut Borders<T>,
 ) -> Passed<T> {
@@ -95,13 +96,9 @@ pub(super) fn forward<T: Real>(
     // SAFETY: every unit of every tile is written below.
     #[allow(unsafe_code, reason = "results are not zeroed first")]
     let mut passed = unsafe {
-        Passed {
-            hidden: unwritten(units * d),
-            attended: unwritten(units * d * kept),
-            log_sums: unwritten(units * kept),
-        }
+        Passed { attended: unwritten(units * d * kept), log_sums: unwritten(units * kept) }
     };
-    let mut hidden = tiling.split(&mut passed.hidden, d);
+    let mut rows = tiling.split(rows, 1);
     let mut attended = tiling.split(&mut passed.attended, d * kept);
     let mut log_sums = tiling.split(&mut passed.log_sums, kept);
     for diagonal in tiling.diagonals() {
@@ -110,17 +107,17 @@ pub(super) fn forward<T: Real>(
             let task = ForwardTile {
                 plan,
                 tile,
-                input: tile.of(input, plan.width()),
                 turned: &turned,
                 border: borders.behind(&tiling, tile.place),
-                hidden: hidden[index].take().unwrap_or_default(),
+                rows: rows[index].take().unwrap_or_default(),
                 attended: attended[index].take().unwrap_or_default(),
                 log_sums: log_sums[index].take().unwrap_or_default(),
             };
             (index, task)
         };
         let tasks: Vec<_> = diagonal.into_iter().map(task).collect();
-        let run = |(index, task)| (index, pulp::Arch::new().dispatch::<ForwardTile<'_, T>>(task));
+        let run =
+            |(index, task)| (index, pulp::Arch::new().dispatch::<ForwardTile<'_, '_, T>>(task));
         let done: Vec<_> = tasks.into_par_iter().map(run).collect();
         for (index, border) in done {
             borders.done[index] = Some(border);
@@ -129,47 +126,54 @@ pub(super) fn forward<T: Real>(
     passed
 }
 
-struct ForwardTile<'a, T> {
+struct ForwardTile<'a, 'r, T> {
     plan: &'a Plan,
     tile: Tile,
-    input: &'a [T],
     /// `[d, d + a]`.
     turned: &'a [T],
     /// What is behind the tile.
     border: Border<T>,
-    hidden: &'a mut [T],
+    /// `U x + b` before, hidden states after.
+    rows: &'a mut [&'r mut [T]],
     attended: &'a mut [T],
     log_sums: &'a mut [T],
 }
 
-impl<T: Real> WithSimd for ForwardTile<'_, T> {
+impl<T: Real> WithSimd for ForwardTile<'_, '_, T> {
     /// What the tile hands on.
     type Output = Border<T>;
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
-        let Self { plan, tile, input, turned, border, hidden, attended, log_sums } = self;
+        let Self { plan, tile, turned, border, rows, attended, log_sums } = self;
         let (h, w) = tile.size;
         let (d, width) = (plan.shape.value, plan.shape.len());
         let mut state = State::new(plan, (h, w), border);
         let weighted = matches!(state, State::Weighted(..));
         let mut found = vec![T::zero(); width];
-        let mut rows = vec![T::zero(); h.min(w) * width];
+        // Hidden states, and values and keys, of one anti-diagonal.
+        let mut hidden = vec![T::zero(); h.min(w) * d];
+        let mut handed = vec![T::zero(); h.min(w) * width];
         for (first, count) in diagonals_of((h, w)) {
             let units = (0..count).map(|m| first + m * (w - 1));
-            for unit in units.clone() {
+            for (unit, hidden) in units.clone().zip(hidden.chunks_exact_mut(d)) {
                 let at = (unit / w, unit % w);
                 let log_sum = state.before(at, &mut found);
                 if weighted {
                     log_sums[unit] = log_sum;
                     attended[unit * d..][..d].copy_from_slice(&found[..d]);
                 }
-                let scale: T = plan.scale(&tile, at);
-                let own = &input[unit * d..][..d];
-                plan.scan.activation.join(scale, &found, own, &mut hidden[unit * d..][..d]);
+                plan.scan.activation.join(plan.scale(&tile, at), &found, rows[unit], hidden);
+                rows[unit].copy_from_slice(hidden);
             }
-            plan.remember(simd, ((first, count), w), hidden, turned, &mut rows);
-            for (unit, row) in units.zip(rows.chunks_exact(width)) {
+            let product = Product {
+                size: (count, d, width),
+                a_strides: (d, 1),
+                b_stride: width,
+                c_stride: width,
+            };
+            product.run(simd, &hidden, turned, Start::Zero, &mut handed);
+            for (unit, row) in units.zip(handed.chunks_exact(width)) {
                 state.pass((unit / w, unit % w), row);
             }
         }
@@ -177,22 +181,20 @@ impl<T: Real> WithSimd for ForwardTile<'_, T> {
     }
 }
 
-/// `grad_hidden` is the gradient of the hidden states; what reaches them by way of later units is
-/// added here.
+/// `hidden` and `grad` are the hidden states and their gradient, to which what reaches them by way of
+/// later units is added here; `rows`, a unit each in the order of tiles, become the gradient of
+/// `U x + b`. Returns the gradient of `[W; Wa]`.
 pub(super) fn backward<T: Real>(
     plan: &Plan,
     weights: Weights<'_, T>,
     passed: &Passed<T>,
-    mut grad_hidden: Vec<T>,
-) -> Gradients<T> {
+    (hidden, grad): (Units<'_, T>, Units<'_, T>),
+    rows: &mut [&mut [T]],
+) -> Vec<T> {
     let tiling = plan.tiling();
-    let (d, width) = (plan.shape.value, plan.shape.len());
     let mut done: Vec<Option<Border<T>>> = vec![None; tiling.count()];
-    // SAFETY: every unit of every tile is written below.
-    #[allow(unsafe_code, reason = "results are not zeroed first")]
-    let mut of_memory = unsafe { unwritten(plan.units() * width) };
-    let mut grads = tiling.split(&mut grad_hidden, d);
-    let mut memories = tiling.split(&mut of_memory, width);
+    let mut of_matrix: Vec<Vec<T>> = vec![Vec::new(); tiling.count()];
+    let mut rows = tiling.split(rows, 1);
     for diagonal in tiling.diagonals().rev() {
         let task = |index: usize| {
             let tile = tiling.tile(index);
@@ -215,63 +217,81 @@ pub(super) fn backward<T: Real>(
                 matrix: weights.matrix,
                 passed,
                 border,
-                grad_hidden: grads[index].take().unwrap_or_default(),
-                of_memory: memories[index].take().unwrap_or_default(),
+                hidden,
+                grad,
+                rows: rows[index].take().unwrap_or_default(),
             };
             (index, task)
         };
         let tasks: Vec<_> = diagonal.into_iter().map(task).collect();
-        let run = |(index, task)| (index, pulp::Arch::new().dispatch::<BackwardTile<'_, T>>(task));
-        let borders: Vec<_> = tasks.into_par_iter().map(run).collect();
-        for (index, border) in borders {
+        let run =
+            |(index, task)| (index, pulp::Arch::new().dispatch::<BackwardTile<'_, '_, T>>(task));
+        let tiles: Vec<_> = tasks.into_par_iter().map(run).collect();
+        for (index, (border, matrix)) in tiles {
             done[index] = Some(border);
+            of_matrix[index] = matrix;
         }
     }
-    let matrix = plan.matrix_gradient(&of_memory, &passed.hidden);
-    Gradients { input: grad_hidden, matrix, vector: vec![T::zero(); weights.vector.len()] }
+    // In a fixed order: the bits must not depend on the number of threads.
+    let mut sum = vec![T::zero(); weights.matrix.len()];
+    for part in &of_matrix {
+        sum.iter_mut().zip(part).for_each(|(sum, &x)| *sum = *sum + x);
+    }
+    sum
 }
 
-struct BackwardTile<'a, T> {
+struct BackwardTile<'a, 'r, T> {
     plan: &'a Plan,
     tile: Tile,
     matrix: &'a [T],
-    /// Of the whole grid.
+    /// Of the whole grid, as are `hidden` and `grad`.
     passed: &'a Passed<T>,
     /// What is behind the tile, seen from the opposite corner.
     border: Border<T>,
-    /// The gradient of the tile's hidden states; of its input when done.
-    grad_hidden: &'a mut [T],
-    /// The gradient of values and keys.
-    of_memory: &'a mut [T],
+    hidden: Units<'a, T>,
+    grad: Units<'a, T>,
+    /// The gradient of the tile's input when done.
+    rows: &'a mut [&'r mut [T]],
 }
 
-impl<T: Real> WithSimd for BackwardTile<'_, T> {
-    /// What the tile hands on.
-    type Output = Border<T>;
+impl<T: Real> WithSimd for BackwardTile<'_, '_, T> {
+    /// What the tile hands on, and its part of the gradient of `[W; Wa]`.
+    type Output = (Border<T>, Vec<T>);
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
-        let Self { plan, tile, matrix, passed, border, grad_hidden, of_memory } = self;
+        let Self { plan, tile, matrix, passed, border, hidden: all, grad: grads, rows } = self;
         let (h, w) = tile.size;
         let (d, width) = (plan.shape.value, plan.shape.len());
-        let hidden = tile.of(&passed.hidden, d);
+        // A tile's states fit the cache, where the product with them finds them again.
+        let mut hidden = Vec::with_capacity(tile.units() * d);
+        tile.positions().for_each(|unit| hidden.extend_from_slice(all.row(unit)));
         let mut state = State::new(plan, (h, w), border);
         let weighted = matches!(state, State::Weighted(..));
-        let memory = if weighted { plan.memory(hidden, matrix) } else { Vec::new() };
-        let mut rows = vec![T::zero(); h.min(w) * width];
+        let memory = if weighted { plan.memory(&hidden, matrix) } else { Vec::new() };
+        // SAFETY: every unit is written when its anti-diagonal is reached, before it is read.
+        #[allow(unsafe_code, reason = "results are not zeroed first")]
+        let mut of_memory: Vec<T> = unsafe { unwritten(tile.units() * width) };
+        let mut pre = vec![T::zero(); h.min(w) * d];
         for (first, count) in diagonals_of((h, w)).rev() {
             let units = (0..count).map(|m| first + m * (w - 1));
-            for (unit, row) in units.clone().zip(rows.chunks_exact_mut(width)) {
+            for (unit, pre) in units.clone().zip(pre.chunks_exact_mut(d)) {
                 let opposite = (h - 1 - unit / w, w - 1 - unit % w);
                 let of_unit = if weighted { &memory[unit * width..][..width] } else { &[] };
-                state.gradient_before(opposite, of_unit, row);
-                of_memory[unit * width..][..width].copy_from_slice(row);
+                state.gradient_before(opposite, of_unit, &mut of_memory[unit * width..][..width]);
+                pre.copy_from_slice(grads.row(tile.first + unit));
             }
-            plan.recall(simd, ((first, count), w), &rows, matrix, grad_hidden);
-            for unit in units {
+            let product = Product {
+                size: (count, width, d),
+                a_strides: ((w - 1) * width, 1),
+                b_stride: d,
+                c_stride: d,
+            };
+            product.run(simd, &of_memory[first * width..], matrix, Start::Kept, &mut pre);
+            for (unit, pre) in units.zip(pre.chunks_exact_mut(d)) {
                 let at = (unit / w, unit % w);
-                let grad = &mut grad_hidden[unit * d..][..d];
-                plan.scan.activation.back(grad, &hidden[unit * d..]);
+                plan.scan.activation.back(pre, &hidden[unit * d..]);
+                rows[unit].copy_from_slice(pre);
                 let kept = if weighted {
                     let at = tile.first + unit;
                     // A unit without predecessors has no weights to take a gradient of.
@@ -284,9 +304,9 @@ impl<T: Real> WithSimd for BackwardTile<'_, T> {
                 };
                 let scale: T = plan.scale(&tile, at);
                 let opposite = (h - 1 - at.0, w - 1 - at.1);
-                state.pass_gradient(opposite, scale, grad, kept);
+                state.pass_gradient(opposite, scale, pre, kept);
             }
         }
-        state.into_border()
+        (state.into_border(), plan.matrix_gradient(&of_memory, &hidden))
     }
 }

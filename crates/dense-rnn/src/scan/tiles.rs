@@ -94,12 +94,11 @@ fn run<T: Real + WithDType>(
 ) -> Result<(Tensor, TileBorder)> {
     let (n, h, w, _) = input.dims4()?;
     let flat = |t: &Tensor| t.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<T>();
-    let (units, matrix) = (flat(input)?, flat(weights)?);
+    let (mut hidden, matrix) = (flat(input)?, flat(weights)?);
     let d = plan.shape.value;
     let empty = State::<T>::empty(plan);
     let s = empty.len();
     let places = places(&plan.tiling().order(), direction, plan.size);
-    let mut hidden = vec![T::zero(); units.len()];
     let (mut columns, mut rows, mut corners) = (Vec::new(), Vec::new(), Vec::new());
     for image in 0..n {
         let border = match behind {
@@ -111,14 +110,11 @@ fn run<T: Real + WithDType>(
             },
         };
         let mut borders = Borders::new(plan, &border);
-        let part = image * d * h * w..(image + 1) * d * h * w;
-        let unit = |place: &usize| units[part.start + place * d..][..d].iter().copied();
-        let input: Vec<T> = places.iter().flat_map(unit).collect();
+        let units = hidden[image * d * h * w..][..d * h * w].chunks_exact_mut(d);
+        let mut units: Vec<_> = units.map(Some).collect();
+        let mut units: Vec<_> = places.iter().filter_map(|&place| units[place].take()).collect();
         let weights = Weights { matrix: &matrix, vector: &[] };
-        let passed = running::forward(plan, &input, weights, &mut borders);
-        for (place, row) in places.iter().zip(passed.hidden.chunks_exact(d)) {
-            hidden[part.start + place * d..][..d].copy_from_slice(row);
-        }
+        running::forward(plan, &mut units, weights, &mut borders);
         let border = borders.into_border(&plan.tiling());
         columns.extend(border.columns);
         rows.extend(border.rows);
@@ -164,7 +160,7 @@ pub fn scan_by_tiles(
     tile: (usize, usize),
 ) -> Result<Tensor> {
     checked_border(scan)?;
-    checked(input, weights, None, scan)?;
+    checked(input.dims(), weights, None, scan)?;
     let (_, h, w, _, _) = input.dims5()?;
     if tile.0 == 0 || tile.1 == 0 {
         let (value, reason) = (format!("{tile:?}"), "expected at least one row and one column");
