@@ -113,7 +113,9 @@ fn values_outside_their_range_are_refused_by_name() {
 }
 
 proptest! {
-    /// Resizing only a window gives what resizing everything and cutting gives.
+    /// Resizing only a window gives what resizing everything and cutting gives. Along either axis
+    /// values are rounded to bytes, where weights of the window and of the whole may round apart
+    /// by 1: together by 2 at most, and a neighbour's colour is ten times as far away.
     #[test]
     fn a_window_is_cut_from_the_resized_image(
         width in 9usize..60, height in 9usize..60, factor in 0.4f64..2.5, seed in 0u64..1000,
@@ -132,7 +134,7 @@ proptest! {
         let fits = |left: usize, top: usize| {
             let cut = imageops::crop_imm(&whole, left as u32, top as u32, crop[0] as u32, crop[1] as u32);
             let pixels = cut.to_image().pixels().zip(&example.planes)
-                .all(|(pixel, &value)| (f32::from(pixel.0[0]) - red(value)).abs() < 1.5);
+                .all(|(pixel, &value)| (f32::from(pixel.0[0]) - red(value)).abs() < 2.5);
             pixels && (0..crop[1]).all(|y| (0..crop[0]).all(|x| {
                 example.labels[y * crop[0] + x] == labels(left + x, top + y)
             }))
