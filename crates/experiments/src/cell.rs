@@ -28,7 +28,7 @@ pub(crate) fn run(
     data: &Loaded,
     progress: &Progress,
 ) -> anyhow::Result<Record> {
-    let name = format!("{} seed {}", cell.arm, cell.seed);
+    let name = cell.name();
     progress.doing(&name);
     let (parser, parameters) = data.parser(config, cell.seed)?;
     let training = Training {

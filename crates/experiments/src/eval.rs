@@ -14,6 +14,7 @@ use crate::datasets::with_flag;
 use crate::evaluate::{Scores, evaluate_with};
 use crate::parser::{Parser, Pretrained};
 use crate::progress::Progress;
+use crate::provenance;
 use crate::score;
 
 /// What is to be evaluated.
@@ -118,6 +119,13 @@ pub(crate) fn load(request: &Request) -> anyhow::Result<Trained> {
         }
     };
     Snapshot::read(&file, &record.cell_hash)?.restore(&parser, &parameters)?;
+    let found = provenance::sha256(&std::fs::read(&file)?);
+    ensure!(
+        record.checkpoint_sha256.as_ref().is_none_or(|of_record| *of_record == found),
+        "{}: not the record's checkpoint: SHA-256 {found}, recorded {}",
+        file.display(),
+        record.checkpoint_sha256.unwrap_or_default()
+    );
     let protocol = record.protocol.parse()?;
     Ok(Trained { record, config, parser, protocol })
 }

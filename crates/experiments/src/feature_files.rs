@@ -8,6 +8,7 @@ use candle_core::{Device, Tensor};
 use scene_data::View;
 
 use crate::interrupt;
+use crate::lock;
 use crate::tensor_file::{self, Notes, Tensors};
 
 /// Where the files are, and how much they may take.
@@ -43,6 +44,8 @@ impl FeatureFiles {
     ) -> anyhow::Result<Self> {
         let own = folder.path.join(key);
         std::fs::create_dir_all(&own).with_context(|| own.display().to_string())?;
+        // Two processes that want the same features make them once.
+        let _lock = lock::wait_for(&folder.path.join(format!("{key}.lock")))?;
         let notes = Notes::from([("key".to_owned(), key.to_owned())]);
         let (mut files, mut stages) = (Vec::with_capacity(images), 0);
         for image in 0..images {

@@ -23,6 +23,7 @@ pub mod feature_files;
 pub mod interrupt;
 pub mod jobs;
 mod loaded;
+mod lock;
 pub mod optimizer;
 pub mod parameters;
 pub mod parser;

@@ -90,6 +90,8 @@ impl Loaded {
             Flip::Off => &[View::Plain],
             Flip::Random => &[View::Plain, View::Mirrored],
         };
+        // The program and the processor as well: another rounding makes other features.
+        let program = format!("{} {}", provenance::program_sha256()?, provenance::cpu());
         let keys = self.facts.fingerprints.clone();
         let weights = self.pretrained.as_ref().map(|weights| weights.sha256.clone());
         for (split, examples, views) in [
@@ -101,14 +103,12 @@ impl Loaded {
                 examples.cache_features(&parser, views, &progress)?;
                 continue;
             };
-            // The program and the processor as well: another rounding makes other features.
-            let program = provenance::provenance();
             let ModelConfig { backbone, context_stride, skip_stride, auxiliary, .. } =
                 &config.model;
             let stages = (context_stride, skip_stride, auxiliary.as_ref().map(|head| &head.stage));
             let images = keys.get(&split.to_string());
             let of = (&weights, images, backbone, stages, views);
-            let of = format!("{of:?} {} {}", program.revision, program.cpu);
+            let of = format!("{of:?} {program}");
             let key = provenance::sha256(of.as_bytes());
             examples.cache_features_in(folder, &key, &parser, views, &progress)?;
         }

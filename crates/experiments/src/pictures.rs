@@ -7,8 +7,8 @@ use image::{Rgb, RgbImage};
 use scene_data::{Class, IGNORE, LabelMap, Sample, UNDEFINED_DISTANCE_PX};
 use serde_json::json;
 
-use crate::config::CellConfig;
-use crate::data::Examples;
+use crate::config::{CellConfig, ModelConfig};
+use crate::data::{Examples, Inputs};
 use crate::evaluate::predict;
 use crate::parser::Parser;
 
@@ -112,20 +112,36 @@ fn attention(
         }
         None => (width / 2, height / 2),
     };
+    let scale = ATTENTION_WIDTH.div_ceil(sample.image.width());
+    let inputs = finished.test.inputs(index)?;
+    attention_of(finished.parser, model, &inputs, &sample.image, ((x, y), scale))
+}
+
+/// What the place at column and row `(x, y)` of an image attends to, its four directions summed,
+/// drawn over the image `scale` times as large; `None` without a context module.
+///
+/// # Errors
+///
+/// A place outside the grid, or inputs that the network cannot take.
+pub fn attention_of(
+    parser: &Parser,
+    model: &ModelConfig,
+    inputs: &Inputs,
+    image: &RgbImage,
+    ((x, y), scale): ((usize, usize), u32),
+) -> anyhow::Result<Option<RgbImage>> {
     let unit = (y / model.context_stride, x / model.context_stride);
-    let weights = finished.parser.attention_at(&finished.test.inputs(index)?, unit)?;
-    let Some(weights) = weights else { return Ok(None) };
+    let Some(weights) = parser.attention_at(inputs, unit)? else { return Ok(None) };
     let (_, _, h, w) = weights.dims4()?;
     let joined = weights.sum(1)?.flatten_all()?.to_vec1::<f32>()?;
-    let scale = ATTENTION_WIDTH.div_ceil(sample.image.width());
-    Ok(Some(attention_over(&sample.image, &joined, (h, w), unit, scale)))
+    Ok(Some(attention_over(image, &joined, (h, w), unit, scale)))
 }
 
 /// Attention over an image, `scale` times as large: the more a place is looked at, the more of the
 /// image is left; the unit that looks is framed.
 ///
 /// `weights` are those of the grid's `h × w` units, any scale.
-pub fn attention_over(
+fn attention_over(
     image: &RgbImage,
     weights: &[f32],
     (h, w): (usize, usize),

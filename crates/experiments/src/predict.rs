@@ -113,8 +113,6 @@ fn attention_at(trained: &Trained, image: &RgbImage, at: (u32, u32)) -> anyhow::
     let (x, y) = at;
     let (width, height) = image.dimensions();
     ensure!(x < width && y < height, "--attend {x},{y}: the photograph is {width}×{height} pixels");
-    let stride = trained.config.model.context_stride;
-    let unit = (y as usize / stride, x as usize / stride);
     let sample = Sample {
         id: String::new(),
         image: image.clone(),
@@ -122,11 +120,10 @@ fn attention_at(trained: &Trained, image: &RgbImage, at: (u32, u32)) -> anyhow::
         beacon_distance_px: None,
     };
     let inputs = Inputs::Pixels(pixels(&sample, View::Plain)?);
-    let weights = trained.parser.attention_at(&inputs, unit)?;
-    let weights = weights.context("--attend: the network has no context module")?;
-    let (_, _, h, w) = weights.dims4()?;
-    let joined = weights.sum(1)?.flatten_all()?.to_vec1::<f32>()?;
-    Ok(pictures::attention_over(image, &joined, (h, w), unit, 1))
+    let place = ((x as usize, y as usize), 1);
+    let drawn =
+        pictures::attention_of(&trained.parser, &trained.config.model, &inputs, image, place)?;
+    drawn.context("--attend: the network has no context module")
 }
 
 /// The classes of a dataset, as far as it can be told without its images.

@@ -56,6 +56,15 @@ pub fn cpu_seconds() -> Option<f64> {
     Some((ticks()? + ticks()?) / TICKS_PER_SECOND)
 }
 
+/// SHA-256 of this program's file.
+///
+/// # Errors
+///
+/// A file that cannot be read.
+pub fn program_sha256() -> std::io::Result<String> {
+    std::env::current_exe().and_then(std::fs::read).map(|bytes| sha256(&bytes))
+}
+
 /// SHA-256 in hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()

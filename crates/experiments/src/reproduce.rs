@@ -136,7 +136,7 @@ pub fn reproduce(request: &Request, out: &mut dyn Write) -> anyhow::Result<()> {
     let now = provenance::provenance();
     let stale: Vec<&Record> = records.iter().filter(|record| is_stale(record, &now)).collect();
     if !stale.is_empty() {
-        let names = stale.iter().map(|record| name_of(&record.cell));
+        let names = stale.iter().map(|record| record.cell.name());
         writeln!(
             out,
             "stale, made by another revision or other dependencies: {}; --refresh runs them again\n",
@@ -282,17 +282,13 @@ fn run_all(
     let all_well = jobs::run(jobs)?;
     *finished = finished_of(cells, folder)?;
     let left = missing.iter().filter(|(cell, _)| !finished.contains_key(&cell.file_stem()));
-    let left: Vec<String> = left.map(|(cell, _)| name_of(cell)).collect();
+    let left: Vec<String> = left.map(|(cell, _)| cell.name()).collect();
     ensure!(all_well || !left.is_empty(), "a process of several failed, see above");
     let mut outcome = Outcome::default();
     if !left.is_empty() {
         outcome.failed.insert("failed, see above".to_owned(), left);
     }
     Ok(outcome)
-}
-
-fn name_of(cell: &Cell) -> String {
-    format!("{} seed {}", cell.arm, cell.seed)
 }
 
 /// Runs every cell of `missing` that no other process is at, then waits for those.
@@ -343,7 +339,7 @@ fn run_cells(
         if request.stale == Stale::Rerun {
             forget_stale(&states)?;
         }
-        let name = name_of(cell);
+        let name = cell.name();
         let Some((_, data)) = &loaded else { continue };
         let record = match data {
             Ok(data) => {

@@ -1,13 +1,13 @@
 //! Where the training of one cell stands, on disk: a kill costs a minute of it, never more.
 
-use std::fs::{self, File, TryLockError};
-use std::io::ErrorKind;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use run_record::{EpochPoint, Provenance};
 
+use crate::lock;
 use crate::tensor_file::{self, Notes, Tensors};
 
 /// States kept of a cell: one more than needed, for the case that the last cannot be read.
@@ -98,17 +98,7 @@ impl States {
             fs::create_dir_all(folder)
                 .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
         }
-        let file = locks.join(stem);
-        let lock = File::create(&file).with_context(|| file.display().to_string())?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            // Some shared file systems have no locks; there, only one process may write.
-            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(error)) => {
-                return Err(error).with_context(|| file.display().to_string());
-            }
-        }
+        let Some(lock) = lock::take(&locks.join(stem))? else { return Ok(None) };
         for left in with_ending(&folder, tensor_file::PART)? {
             fs::remove_dir_all(&left).with_context(|| left.display().to_string())?;
         }

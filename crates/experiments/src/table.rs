@@ -65,6 +65,13 @@ impl Prose {
         };
         self.0.iter().map(bare).collect()
     }
+
+    /// The same sentence by sentence, each on one line.
+    pub fn sentences(&self) -> Vec<String> {
+        let plain = self.plain();
+        let one_line = |sentence: &str| sentence.replace(char::is_control, " ").trim().to_owned();
+        plain.split_inclusive(". ").map(one_line).collect()
+    }
 }
 
 impl From<&str> for Prose {

@@ -17,7 +17,8 @@ use crate::provenance;
 use crate::step::gradients;
 
 /// Takes `steps` steps on the training split, which need not be whole, and writes what each took.
-/// Nothing is kept. Weights that are not given are drawn.
+/// Nothing is kept. Weights that are not given are drawn, and all classes weigh alike in the loss,
+/// since their frequencies are those of the whole split.
 ///
 /// # Errors
 ///

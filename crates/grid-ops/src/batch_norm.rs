@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, OnceLock};
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType, bail};
+use candle_core::{Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use crate::conv2d::Activation;
 use crate::error::checked_grid;
+use crate::kernel3::{Kernel3, Op3};
 use crate::simd::{sum, sum_of_products};
-use crate::{Elements, Error, Real, Result, composed, inlined, simd, unwritten, view};
+use crate::{Error, Real, Result, composed, inlined, simd, unwritten};
 
 /// A normalised batch and the statistics it was normalised by.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub fn batch_norm(
     let statistics = Arc::new(OnceLock::new());
     let statistics_there = Arc::clone(&statistics);
     let norm = Norm { c, plane, eps, activation, statistics: statistics_there };
-    let y = x.contiguous()?.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, norm)?;
+    let y = x.contiguous()?.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, Op3(norm))?;
     let all = statistics.get().map_or(&[][..], Vec::as_slice);
     let of = |value: fn(&Channel) -> f64| -> candle_core::Result<Tensor> {
         Tensor::from_iter(all.iter().map(value), x.device())?.to_dtype(x.dtype())
@@ -130,8 +130,14 @@ fn planes<T>(x: &[T], c: usize, channels: usize, plane: usize) -> impl Iterator<
     x.chunks_exact(channels * plane).map(move |image| &image[c * plane..][..plane])
 }
 
-impl Norm {
-    fn forward<T: Real>(&self, x: &[T], gamma: &[T], beta: &[T]) -> Vec<T> {
+impl Kernel3 for Norm {
+    const NAME: &'static str = "batch-norm";
+
+    fn shape(&self, x: &Shape) -> Shape {
+        x.clone()
+    }
+
+    fn forward<T: Real>(&self, [x, gamma, beta]: [&[T]; 3]) -> Vec<T> {
         let count = (x.len() / self.c) as f64;
         let statistics_of = |c: usize| {
             let mean = planes(x, c, self.c, self.plane).map(sum).sum::<f64>() / count;
@@ -171,21 +177,16 @@ impl Norm {
         y
     }
 
-    fn backward_tensors<T: Real + WithDType>(
+    fn backward<T: Real>(
         &self,
-        x: &Tensor,
-        gamma: &Tensor,
-        y: &Tensor,
-        grad: &Tensor,
-    ) -> candle_core::Result<[Option<Tensor>; 3]> {
+        [x, gamma, _]: [&[T]; 3],
+        y: &[T],
+        grad: &[T],
+        _: [bool; 3],
+    ) -> candle_core::Result<[Option<Vec<T>>; 3]> {
         let Some(statistics) = self.statistics.get() else {
             bail!("batch-norm: backward before forward")
         };
-        let (on, dims) = (x.device(), x.dims());
-        let (x, y, grad) = (x.contiguous()?, y.contiguous()?, grad.contiguous()?);
-        let (x, y, grad) = (Elements::of(&x), Elements::of(&y), Elements::of(&grad));
-        let (x, y, grad) = (x.slice::<T>()?, y.slice::<T>()?, grad.slice::<T>()?);
-        let gamma = gamma.flatten_all()?.to_vec1::<T>()?;
         // What the activation held back has no gradient.
         let gate = self.activation.gate::<T>();
         let count = (x.len() / self.c) as f64;
@@ -239,55 +240,8 @@ impl Norm {
                 || run(at, d_x),
             );
         });
-        let of = |value: fn(&(f64, f64)) -> f64| -> candle_core::Result<Option<Tensor>> {
-            let values: Vec<T> = sums.iter().map(|s| T::of(value(s))).collect();
-            Ok(Some(Tensor::from_vec(values, self.c, on)?))
-        };
-        Ok([Some(Tensor::from_vec(d_x, dims, on)?), of(|s| s.0)?, of(|s| s.1)?])
-    }
-}
-
-impl CustomOp3 for Norm {
-    fn name(&self) -> &'static str {
-        "batch-norm"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        gamma: &CpuStorage,
-        gamma_layout: &Layout,
-        beta: &CpuStorage,
-        beta_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let args = [(x, x_layout), (gamma, gamma_layout), (beta, beta_layout)];
-        let y = match x.dtype() {
-            DType::F32 => {
-                let [x, gamma, beta] = args.map(view::<f32>);
-                f32::to_cpu_storage_owned(self.forward(x?, gamma?, beta?))
-            }
-            DType::F64 => {
-                let [x, gamma, beta] = args.map(view::<f64>);
-                f64::to_cpu_storage_owned(self.forward(x?, gamma?, beta?))
-            }
-            other => bail!("batch-norm: expected f32 or f64, got {other:?}"),
-        };
-        Ok((y, x_layout.shape().clone()))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        gamma: &Tensor,
-        _beta: &Tensor,
-        y: &Tensor,
-        grad: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [d_x, d_gamma, d_beta] = match x.dtype() {
-            DType::F32 => self.backward_tensors::<f32>(x, gamma, y, grad)?,
-            _ => self.backward_tensors::<f64>(x, gamma, y, grad)?,
-        };
-        Ok((d_x, d_gamma, d_beta))
+        let of =
+            |value: fn(&(f64, f64)) -> f64| Some(sums.iter().map(|s| T::of(value(s))).collect());
+        Ok([Some(d_x), of(|s| s.0), of(|s| s.1)])
     }
 }

@@ -8,10 +8,12 @@ mod transpose;
 mod winograd;
 
 use candle_core::Tensor;
+pub(crate) use op::channel_sums;
 pub(crate) use transpose::mirror_of;
 pub use transpose::{ConvTranspose2d, conv_transpose2d};
 
 use crate::error::{checked_bias, checked_grid};
+use crate::kernel3::Op3;
 use crate::{Error, Real, Result, composed, count_macs};
 
 /// What is applied to an operation's output, in the same pass.
@@ -148,8 +150,7 @@ pub fn conv2d(
         return composed::conv2d(x, weight, bias, config);
     }
     let bias = bias_or_zeros(bias, sizes.k, x)?;
-    let tracked = [x.track_op(), weight.track_op(), bias.track_op()];
-    let op = op::ConvOp { sizes, tracked };
+    let op = Op3(op::Convolution(sizes));
     Ok(x.contiguous()?.apply_op3(&weight.contiguous()?, &bias, op)?)
 }
 

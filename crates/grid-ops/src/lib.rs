@@ -30,6 +30,7 @@ pub mod composed;
 mod conv2d;
 mod cross_entropy;
 mod error;
+mod kernel3;
 mod linear_map;
 mod macs;
 mod nearest;

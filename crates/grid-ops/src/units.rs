@@ -4,16 +4,14 @@
 //! `[n, h, w, c]`. A matrix product can write either, so from planes to rows the change of layout is
 //! free where a product is due anyway; from rows to planes each image is turned first.
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType, bail};
+use candle_core::{Shape, Tensor};
 use rayon::prelude::*;
 
+use crate::conv2d::channel_sums;
 use crate::error::{checked_bias, checked_dtype};
-use crate::rows::{RowsGradients, RowsProduct, Wanted};
-use crate::{
-    Elements, Error, MatMut, MatRef, Real, Result, composed, count_macs, matmul, turned, unwritten,
-    view,
-};
+use crate::kernel3::{Kernel3, Op3};
+use crate::rows::{RowsProduct, Wanted};
+use crate::{Error, MatMut, MatRef, Real, Result, composed, count_macs, matmul, turned, unwritten};
 
 /// `y = weight · x + bias` at every unit, from planes to rows.
 ///
@@ -39,7 +37,7 @@ pub fn rows_of_grid(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor
     if !x.device().is_cpu() {
         return composed::rows_of_grid(x, weight, bias);
     }
-    let op = RowsOp { product: RowsProduct { units: h * w, c, k }, out: [n, h, w, k] };
+    let op = Op3(Rows { product: RowsProduct { units: h * w, c, k }, out: [n, h, w, k] });
     Ok(x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)?)
 }
 
@@ -67,7 +65,7 @@ pub fn grid_of_rows(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor
     if !x.device().is_cpu() {
         return composed::grid_of_rows(x, weight, bias);
     }
-    let op = GridOp { n, units: h * w, c, k, out: [n, k, h, w] };
+    let op = Op3(Grid { n, units: h * w, c, k, out: [n, k, h, w] });
     Ok(x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)?)
 }
 
@@ -97,40 +95,37 @@ pub(crate) fn checked(
 }
 
 /// From planes to rows.
-struct RowsOp {
+struct Rows {
     product: RowsProduct,
     out: [usize; 4],
 }
 
-impl RowsOp {
-    fn forward<T: Real + WithDType>(&self, args: Args<'_>) -> candle_core::Result<CpuStorage> {
-        let [x, weight, bias] = args;
-        let (x, weight, bias) = (view::<T>(x)?, view::<T>(weight)?, view::<T>(bias)?);
-        Ok(T::to_cpu_storage_owned(self.product.forward(x, weight, bias)))
+impl Kernel3 for Rows {
+    const NAME: &'static str = "rows-of-grid";
+
+    fn shape(&self, _: &Shape) -> Shape {
+        Shape::from(&self.out[..])
     }
 
-    fn backward<T: Real + WithDType>(
+    fn forward<T: Real>(&self, [x, weight, bias]: [&[T]; 3]) -> Vec<T> {
+        self.product.forward(x, weight, bias)
+    }
+
+    fn backward<T: Real>(
         &self,
-        [x, weight, bias]: [&Tensor; 3],
-        grad: &Tensor,
-    ) -> candle_core::Result<Gradients> {
-        let grad = grad.contiguous()?;
-        let [xs, weights, grads] = [x, weight, &grad].map(Elements::of);
-        let (xs, weights, grads) = (xs.slice::<T>()?, weights.slice::<T>()?, grads.slice::<T>()?);
-        let wanted = if x.track_op() { Wanted::All } else { Wanted::Parameters };
-        let RowsGradients { x: d_x, weight: d_weight, bias: d_bias } =
-            self.product.backward(xs, weights, grads, wanted);
-        let on = x.device();
-        Ok((
-            d_x.map(|d_x| Tensor::from_vec(d_x, x.shape(), on)).transpose()?,
-            Some(Tensor::from_vec(d_weight, weight.shape(), on)?),
-            Some(Tensor::from_vec(d_bias, bias.shape(), on)?),
-        ))
+        [x, weight, _]: [&[T]; 3],
+        _: &[T],
+        grad: &[T],
+        wanted: [bool; 3],
+    ) -> candle_core::Result<[Option<Vec<T>>; 3]> {
+        let wanted = if wanted[0] { Wanted::All } else { Wanted::Parameters };
+        let gradients = self.product.backward(x, weight, grad, wanted);
+        Ok([gradients.x, Some(gradients.weight), Some(gradients.bias)])
     }
 }
 
 /// From rows to planes.
-struct GridOp {
+struct Grid {
     n: usize,
     units: usize,
     c: usize,
@@ -149,10 +144,14 @@ fn part_of_channels(k: usize) -> usize {
     k.div_ceil(4)
 }
 
-impl GridOp {
-    fn forward<T: Real + WithDType>(&self, args: Args<'_>) -> candle_core::Result<CpuStorage> {
-        let [x, weight, bias] = args;
-        let (x, weight, bias) = (view::<T>(x)?, view::<T>(weight)?, view::<T>(bias)?);
+impl Kernel3 for Grid {
+    const NAME: &'static str = "grid-of-rows";
+
+    fn shape(&self, _: &Shape) -> Shape {
+        Shape::from(&self.out[..])
+    }
+
+    fn forward<T: Real>(&self, [x, weight, bias]: [&[T]; 3]) -> Vec<T> {
         let Self { n, units, c, k, .. } = *self;
         let mut y = Vec::with_capacity(n * units * k);
         for _ in 0..n {
@@ -170,32 +169,25 @@ impl GridOp {
                 matmul(MatMut::new(y, m, units, units, 1), T::one(), weight, x);
             });
         });
-        Ok(T::to_cpu_storage_owned(y))
+        y
     }
 
-    fn backward<T: Real + WithDType>(
+    fn backward<T: Real>(
         &self,
-        [x, weight, bias]: [&Tensor; 3],
-        grad: &Tensor,
-    ) -> candle_core::Result<Gradients> {
-        let grad = grad.contiguous()?;
-        let [xs, weights, grads] = [x, weight, &grad].map(Elements::of);
-        let (xs, weights, grads) = (xs.slice::<T>()?, weights.slice::<T>()?, grads.slice::<T>()?);
-        let Self { units, k, .. } = *self;
-        let mut d_bias = vec![T::zero(); k];
-        for (nth, plane) in grads.chunks_exact(units).enumerate() {
-            d_bias[nth % k] += T::of(crate::simd::sum(plane));
-        }
-        let d_x = x.track_op().then(|| self.gradient_of_rows(weights, grads));
-        let d_weight = self.gradient_of_weight(xs, grads);
-        let on = x.device();
-        Ok((
-            d_x.map(|d_x| Tensor::from_vec(d_x, x.shape(), on)).transpose()?,
-            Some(Tensor::from_vec(d_weight, weight.shape(), on)?),
-            Some(Tensor::from_vec(d_bias, bias.shape(), on)?),
-        ))
+        [x, weight, _]: [&[T]; 3],
+        _: &[T],
+        grad: &[T],
+        wanted: [bool; 3],
+    ) -> candle_core::Result<[Option<Vec<T>>; 3]> {
+        Ok([
+            wanted[0].then(|| self.gradient_of_rows(weight, grad)),
+            wanted[1].then(|| self.gradient_of_weight(x, grad)),
+            wanted[2].then(|| channel_sums(grad, self.k, self.units)),
+        ])
     }
+}
 
+impl Grid {
     /// `[n, units, c]`.
     fn gradient_of_rows<T: Real>(&self, weight: &[T], grads: &[T]) -> Vec<T> {
         let Self { n, units, c, k, .. } = *self;
@@ -233,52 +225,3 @@ impl GridOp {
         sum
     }
 }
-
-type Args<'a> = [(&'a CpuStorage, &'a Layout); 3];
-type Gradients = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
-
-macro_rules! op {
-    ($op:ident, $name:literal) => {
-        impl CustomOp3 for $op {
-            fn name(&self) -> &'static str {
-                $name
-            }
-
-            fn cpu_fwd(
-                &self,
-                x: &CpuStorage,
-                x_layout: &Layout,
-                weight: &CpuStorage,
-                weight_layout: &Layout,
-                bias: &CpuStorage,
-                bias_layout: &Layout,
-            ) -> candle_core::Result<(CpuStorage, Shape)> {
-                let args = [(x, x_layout), (weight, weight_layout), (bias, bias_layout)];
-                let y = match x.dtype() {
-                    DType::F32 => self.forward::<f32>(args)?,
-                    DType::F64 => self.forward::<f64>(args)?,
-                    other => bail!(concat!($name, ": expected f32 or f64, got {:?}"), other),
-                };
-                let [a, b, c, d] = self.out;
-                Ok((y, Shape::from((a, b, c, d))))
-            }
-
-            fn bwd(
-                &self,
-                x: &Tensor,
-                weight: &Tensor,
-                bias: &Tensor,
-                _y: &Tensor,
-                grad: &Tensor,
-            ) -> candle_core::Result<Gradients> {
-                match x.dtype() {
-                    DType::F32 => self.backward::<f32>([x, weight, bias], grad),
-                    _ => self.backward::<f64>([x, weight, bias], grad),
-                }
-            }
-        }
-    };
-}
-
-op!(RowsOp, "rows-of-grid");
-op!(GridOp, "grid-of-rows");

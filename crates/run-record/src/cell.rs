@@ -35,6 +35,11 @@ impl Cell {
         })
     }
 
+    /// What messages call it: `<arm> seed <seed>`.
+    pub fn name(&self) -> String {
+        format!("{} seed {}", self.arm, self.seed)
+    }
+
     /// The name of its record's file without the extension: `<arm>-seed<seed>-<hash>`.
     pub fn file_stem(&self) -> String {
         format!("{}-seed{}-{}", self.arm, self.seed, self.hash())

@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 use seg_metrics::stats::{self, Comparison};
 
+use super::charts::tenths;
 use super::html_table::{cell, number, prose};
 use crate::compare::Arm;
 use crate::results::Results;
@@ -82,8 +83,4 @@ pub(super) fn differences(base: &str, found: &[(&Arm<'_>, &Comparison)], id: &st
             }
         }
     }
-}
-
-fn tenths(value: f64) -> f64 {
-    (value * 10.0).round() / 10.0
 }

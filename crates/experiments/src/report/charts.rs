@@ -210,7 +210,8 @@ fn tick_text(tick: f64) -> String {
     format!("{}", (tick * 1e6).round() / 1e6)
 }
 
-fn tenths(value: f64) -> f64 {
+/// Fine enough for a place on a screen.
+pub(super) fn tenths(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
 

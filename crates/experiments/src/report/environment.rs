@@ -58,7 +58,7 @@ pub(super) fn programs(results: &Results<'_>) -> Table {
     let cells = found.iter().map(|(_, records)| match found.len() {
         1 => format!("all {}", records.len()),
         _ => {
-            let names = records.iter().map(|r| format!("{} seed {}", r.cell.arm, r.cell.seed));
+            let names = records.iter().map(|record| record.cell.name());
             names.collect::<Vec<_>>().join(", ")
         }
     });

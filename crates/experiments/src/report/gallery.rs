@@ -4,6 +4,8 @@ use std::io::Cursor;
 use std::path::Path;
 
 use anyhow::Context;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use image::{ImageFormat, RgbImage, imageops};
 use maud::{Markup, html};
 use seg_metrics::ConfusionMatrix;
@@ -173,34 +175,5 @@ fn embedded(file: &Path, kind: Kind) -> anyhow::Result<Option<String>> {
 pub(super) fn data_uri(picture: &RgbImage, format: ImageFormat) -> anyhow::Result<String> {
     let mut bytes = Cursor::new(Vec::new());
     picture.write_to(&mut bytes, format).context("encoding a picture for the page")?;
-    Ok(format!("data:{};base64,{}", format.to_mime_type(), base64(&bytes.into_inner())))
-}
-
-/// RFC 4648, section 4.
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for three in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(three.get(at).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for letter in 0..4 {
-            let six = (bits >> (18 - 6 * letter)) & 63;
-            text.push(if letter <= three.len() { LETTERS[six as usize] as char } else { '=' });
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base64_is_that_of_the_rfc() {
-        let cases =
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")];
-        for (bytes, text) in cases {
-            assert_eq!(base64(bytes.as_bytes()), text);
-        }
-    }
+    Ok(format!("data:{};base64,{}", format.to_mime_type(), STANDARD.encode(bytes.into_inner())))
 }

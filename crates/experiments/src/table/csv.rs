@@ -10,9 +10,8 @@ use super::{Cell, Digits, Table};
 /// known is an empty field.
 pub fn csv(table: &Table) -> String {
     let mut text = String::new();
-    for sentence in table.notes.plain().split_inclusive(". ") {
-        let sentence = sentence.replace(|c: char| c.is_control(), " ");
-        let _ = writeln!(text, "# {}", sentence.trim());
+    for sentence in table.notes.sentences() {
+        let _ = writeln!(text, "# {sentence}");
     }
     let endings: Vec<&[&str]> = (0..table.columns.len())
         .map(|column| {

@@ -9,9 +9,8 @@ use super::{Cell, Digits, Piece, Prose, Table, Weight};
 /// What the numbers mean, intervals among them, is said in comments at its head.
 pub fn latex(table: &Table, label: &str) -> String {
     let mut text = String::from("% Needs \\usepackage{booktabs}.\n");
-    for sentence in table.notes.plain().split_inclusive(". ") {
-        let sentence = sentence.replace(|c: char| c.is_control(), " ");
-        let _ = writeln!(text, "% {}", sentence.trim());
+    for sentence in table.notes.sentences() {
+        let _ = writeln!(text, "% {sentence}");
     }
     let label: String = label.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
     let _ = write!(

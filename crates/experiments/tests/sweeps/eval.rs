@@ -36,6 +36,14 @@ fn a_record_holds_and_another_view_is_scored() {
     assert!(message.contains("did you mean `scales`?"), "{message}");
     let message = refused(&run(dir.path(), &["eval", file, "--save-predictions", "mine"]));
     assert!(message.contains("beacons on disk"), "{message}");
+
+    // Weights that were put in the place of the record's own.
+    let text = std::fs::read_to_string(file).unwrap();
+    let record: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let of_record = record["checkpoint_sha256"].as_str().unwrap();
+    std::fs::write(file, text.replace(of_record, &"0".repeat(64))).unwrap();
+    let message = refused(&run(dir.path(), &["verify", file]));
+    assert!(message.contains("not the record's checkpoint"), "{message}");
 }
 
 #[test]

@@ -306,10 +306,11 @@ fn features_in_files_are_those_in_memory_and_are_made_once() {
     ];
     let files = [&frozen[..], &["--features", "features"]].concat();
     succeed(reproduce(dir.path(), "memory", &frozen));
-    succeed(reproduce(dir.path(), "files", &files));
+    // Two processes that want the same features at once.
+    succeed(reproduce(dir.path(), "files", &[&files[..], &["--jobs", "2"]].concat()));
     let made = |dir: &Path| -> Vec<_> {
-        let keys = std::fs::read_dir(dir.join("features")).unwrap();
-        let keys = keys.flat_map(|key| std::fs::read_dir(key.unwrap().path()).unwrap());
+        let keys = std::fs::read_dir(dir.join("features")).unwrap().map(|key| key.unwrap().path());
+        let keys = keys.filter(|key| key.is_dir()).flat_map(|key| std::fs::read_dir(key).unwrap());
         keys.map(|file| file.unwrap().metadata().unwrap().modified().unwrap()).collect()
     };
     let first = made(dir.path());

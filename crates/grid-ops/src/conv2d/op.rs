@@ -1,60 +1,50 @@
-//! The convolution as a `CustomOp`.
+//! The convolution with its gradients.
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType, bail};
+use candle_core::Shape;
 use rayon::prelude::*;
 
 use super::{Activation, Sizes, backward_input, backward_weight, forward};
+use crate::kernel3::Kernel3;
 use crate::simd::sum;
-use crate::{Elements, Real, inlined, simd, unwritten, view};
+use crate::{Real, inlined, simd, unwritten};
 
-pub(super) struct ConvOp {
-    pub(super) sizes: Sizes,
-    /// Whether input, weight and bias want a gradient.
-    pub(super) tracked: [bool; 3],
-}
+/// Of image, weight and bias.
+pub(super) struct Convolution(pub(super) Sizes);
 
-type Arg<'a> = (&'a CpuStorage, &'a Layout);
+impl Kernel3 for Convolution {
+    const NAME: &'static str = "conv2d";
 
-impl ConvOp {
-    fn forward<T: Real + WithDType>(&self, args: [Arg<'_>; 3]) -> candle_core::Result<CpuStorage> {
-        let s = &self.sizes;
-        let [x, weight, bias] = args;
-        let (x, weight, bias) = (view::<T>(x)?, view::<T>(weight)?, view::<T>(bias)?);
-        Ok(T::to_cpu_storage_owned(forward(s, x, weight, bias)))
+    fn shape(&self, _: &Shape) -> Shape {
+        let Sizes { n, k, oh, ow, .. } = self.0;
+        Shape::from((n, k, oh, ow))
     }
 
-    fn backward<T: Real + WithDType>(
+    fn forward<T: Real>(&self, [x, weight, bias]: [&[T]; 3]) -> Vec<T> {
+        forward(&self.0, x, weight, bias)
+    }
+
+    fn backward<T: Real>(
         &self,
-        [x, weight, bias]: [&Tensor; 3],
-        y: &Tensor,
-        grad: &Tensor,
-    ) -> candle_core::Result<[Option<Tensor>; 3]> {
-        let s = &self.sizes;
-        let (on, contiguous) = (x.device(), [x, weight, y, grad].map(Tensor::contiguous));
-        let [x_held, weight_held, y_held, grad_held] = contiguous;
-        let (x_held, weight_held, y_held, grad_held) = (x_held?, weight_held?, y_held?, grad_held?);
-        let (x_held, weight_held) = (Elements::of(&x_held), Elements::of(&weight_held));
-        let (y_held, grad_held) = (Elements::of(&y_held), Elements::of(&grad_held));
-        let (x_all, weight_all) = (x_held.slice::<T>()?, weight_held.slice::<T>()?);
+        [x, weight, _]: [&[T]; 3],
+        y: &[T],
+        grad: &[T],
+        wanted: [bool; 3],
+    ) -> candle_core::Result<[Option<Vec<T>>; 3]> {
+        let s = &self.0;
         let masked;
         let grad = match s.config.activation {
-            Activation::Identity => grad_held.slice::<T>()?,
+            Activation::Identity => grad,
             activation => {
                 // Once for all uses: what the activation held back has no gradient.
-                masked = masked_by(activation, y_held.slice::<T>()?, grad_held.slice::<T>()?);
+                masked = masked_by(activation, y, grad);
                 &masked
             }
         };
-        let [x_tracked, weight_tracked, bias_tracked] = self.tracked;
-        let tensor = |values: Vec<T>, like: &Tensor| Tensor::from_vec(values, like.shape(), on);
-        let d_x = x_tracked.then(|| backward_input(s, weight_all, grad));
-        let d_weight = weight_tracked.then(|| backward_weight(s, x_all, grad));
-        let d_x = d_x.map(|d| tensor(d, x)).transpose()?;
-        let d_weight = d_weight.map(|d| tensor(d, weight)).transpose()?;
-        let d_bias =
-            bias_tracked.then(|| tensor(channel_sums(grad, s.k, s.oh * s.ow), bias)).transpose()?;
-        Ok([d_x, d_weight, d_bias])
+        Ok([
+            wanted[0].then(|| backward_input(s, weight, grad)),
+            wanted[1].then(|| backward_weight(s, x, grad)),
+            wanted[2].then(|| channel_sums(grad, s.k, s.oh * s.ow)),
+        ])
     }
 }
 
@@ -84,51 +74,10 @@ fn masked_by<T: Real>(activation: Activation, y: &[T], grad: &[T]) -> Vec<T> {
 }
 
 /// The sum over each channel of `[n, channels, plane]`, image after image.
-pub(super) fn channel_sums<T: Real>(grad: &[T], channels: usize, plane: usize) -> Vec<T> {
+pub(crate) fn channel_sums<T: Real>(grad: &[T], channels: usize, plane: usize) -> Vec<T> {
     let of_channel = |k: usize| {
         let planes = grad.chunks_exact(channels * plane).map(|image| &image[k * plane..][..plane]);
         T::of(planes.map(sum).sum())
     };
     (0..channels).into_par_iter().map(of_channel).collect()
-}
-
-impl CustomOp3 for ConvOp {
-    fn name(&self) -> &'static str {
-        "conv2d"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let args = [(x, x_layout), (weight, weight_layout), (bias, bias_layout)];
-        let y = match x.dtype() {
-            DType::F32 => self.forward::<f32>(args)?,
-            DType::F64 => self.forward::<f64>(args)?,
-            other => bail!("conv2d: expected f32 or f64, got {other:?}"),
-        };
-        let Sizes { n, k, oh, ow, .. } = self.sizes;
-        Ok((y, Shape::from((n, k, oh, ow))))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        y: &Tensor,
-        grad: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let args = [x, weight, bias];
-        let [d_x, d_weight, d_bias] = match x.dtype() {
-            DType::F32 => self.backward::<f32>(args, y, grad)?,
-            _ => self.backward::<f64>(args, y, grad)?,
-        };
-        Ok((d_x, d_weight, d_bias))
-    }
 }

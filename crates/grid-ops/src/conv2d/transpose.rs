@@ -1,12 +1,12 @@
 //! Transposed convolution: the input gradient of a convolution, as an operation of its own.
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType, bail};
+use candle_core::{Shape, Tensor};
 
 use super::op::channel_sums;
 use super::{Conv2d, Sizes, backward_input, backward_weight, bias_or_zeros, checked_bias, forward};
 use crate::error::checked_grid;
-use crate::{Elements, Error, Real, Result, composed, count_macs, view};
+use crate::kernel3::{Kernel3, Op3};
+use crate::{Error, Real, Result, composed, count_macs};
 
 /// The options of [`conv_transpose2d`], the same along both axes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,8 +62,7 @@ pub fn conv_transpose2d(
         return composed::conv_transpose2d(x, weight, bias, config);
     }
     let bias = bias_or_zeros(bias, mirror.c, x)?;
-    let tracked = [x.track_op(), weight.track_op(), bias.track_op()];
-    let op = TransposeOp { mirror, tracked };
+    let op = Op3(Transposed(mirror));
     Ok(x.contiguous()?.apply_op3(&weight.contiguous()?, &bias, op)?)
 }
 
@@ -111,88 +110,39 @@ pub(crate) fn mirror_of(
     Ok(Sizes { n, c: of_group * groups, h: oh, w: ow, k: c, oh: h, ow: w, kh, kw, config })
 }
 
-struct TransposeOp {
-    mirror: Sizes,
-    /// Whether input, weight and bias want a gradient.
-    tracked: [bool; 3],
-}
+/// Of image, weight and bias; holds the convolution that is its mirror.
+struct Transposed(Sizes);
 
-impl TransposeOp {
-    fn forward<T: Real + WithDType>(&self, x: &[T], weight: &[T], bias: &[T]) -> CpuStorage {
-        let s = &self.mirror;
+impl Kernel3 for Transposed {
+    const NAME: &'static str = "conv-transpose2d";
+
+    fn shape(&self, _: &Shape) -> Shape {
+        let Sizes { n, c, h, w, .. } = self.0;
+        Shape::from((n, c, h, w))
+    }
+
+    fn forward<T: Real>(&self, [x, weight, bias]: [&[T]; 3]) -> Vec<T> {
+        let s = &self.0;
         let mut y = backward_input(s, weight, x);
         for (at, plane) in y.chunks_exact_mut(s.h * s.w).enumerate() {
             let bias = bias[at % s.c];
-            plane.iter_mut().for_each(|y| *y += bias);
+            plane.iter_mut().for_each(|y| *y = *y + bias);
         }
-        T::to_cpu_storage_owned(y)
+        y
     }
 
-    fn backward<T: Real + WithDType>(
+    fn backward<T: Real>(
         &self,
-        [x, weight, bias]: [&Tensor; 3],
-        grad: &Tensor,
-    ) -> candle_core::Result<[Option<Tensor>; 3]> {
-        let s = &self.mirror;
-        let (x_held, weight_held) = (x.contiguous()?, weight.contiguous()?);
-        let grad_held = grad.contiguous()?;
-        let (x_held, weight_held) = (Elements::of(&x_held), Elements::of(&weight_held));
-        let grad_held = Elements::of(&grad_held);
-        let (x_all, weight_all) = (x_held.slice::<T>()?, weight_held.slice::<T>()?);
-        let grad = grad_held.slice::<T>()?;
-        let [x_tracked, weight_tracked, bias_tracked] = self.tracked;
-        let tensor = |like: &Tensor, values| Tensor::from_vec(values, like.shape(), x.device());
-        let no_bias = vec![T::zero(); s.k];
-        let d_x = x_tracked.then(|| tensor(x, forward(s, grad, weight_all, &no_bias)));
-        let d_weight = weight_tracked.then(|| tensor(weight, backward_weight(s, grad, x_all)));
-        let d_bias = bias_tracked.then(|| tensor(bias, channel_sums(grad, s.c, s.h * s.w)));
-        Ok([d_x.transpose()?, d_weight.transpose()?, d_bias.transpose()?])
-    }
-}
-
-impl CustomOp3 for TransposeOp {
-    fn name(&self) -> &'static str {
-        "conv-transpose2d"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let args = [(x, x_layout), (weight, weight_layout), (bias, bias_layout)];
-        let y = match x.dtype() {
-            DType::F32 => {
-                let [x, weight, bias] = args.map(view::<f32>);
-                self.forward(x?, weight?, bias?)
-            }
-            DType::F64 => {
-                let [x, weight, bias] = args.map(view::<f64>);
-                self.forward(x?, weight?, bias?)
-            }
-            other => bail!("conv-transpose2d: expected f32 or f64, got {other:?}"),
-        };
-        let Sizes { n, c, h, w, .. } = self.mirror;
-        Ok((y, Shape::from((n, c, h, w))))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        _y: &Tensor,
-        grad: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let args = [x, weight, bias];
-        let [d_x, d_weight, d_bias] = match x.dtype() {
-            DType::F32 => self.backward::<f32>(args, grad)?,
-            _ => self.backward::<f64>(args, grad)?,
-        };
-        Ok((d_x, d_weight, d_bias))
+        [x, weight, _]: [&[T]; 3],
+        _: &[T],
+        grad: &[T],
+        wanted: [bool; 3],
+    ) -> candle_core::Result<[Option<Vec<T>>; 3]> {
+        let s = &self.0;
+        Ok([
+            wanted[0].then(|| forward(s, grad, weight, &vec![T::zero(); s.k])),
+            wanted[1].then(|| backward_weight(s, grad, x)),
+            wanted[2].then(|| channel_sums(grad, s.c, s.h * s.w)),
+        ])
     }
 }
