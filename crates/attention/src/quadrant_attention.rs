@@ -52,7 +52,7 @@ pub fn quadrant_attention(
         None => Tensor::zeros((4, keys), input.dtype(), input.device())?,
     };
     let op = QuadrantAttention { size: (h, w), shape, score, kept: Kept::default() };
-    Ok(input.contiguous()?.apply_op2(&vector, op)?)
+    Ok(grid_ops::apply2(&input.contiguous()?, &vector, op)?)
 }
 
 /// The channels of values and keys, or why the attention cannot run.

@@ -11,7 +11,7 @@ mod tiles;
 
 use attention::{Score, kernel::RowShape};
 use candle_core::Tensor;
-use grid_ops::{count_macs, rows_of_grid};
+use grid_ops::{Wanted, apply2, apply3, count_macs, rows_of_grid};
 pub use tiles::{TileBorder, scan_by_tiles, scan_tile};
 
 use crate::{Activation, Error, Graph, Result, composed};
@@ -91,7 +91,7 @@ pub fn scan(
     let (_, h, w, _, _) = input.dims5()?;
     let plan = kernel::Plan { size: (h, w), corner: (0, 0), shape, scan: *scan };
     let params = one_after_another(weights, vector)?;
-    Ok(input.contiguous()?.apply_op2(&params, op::ScanOp::new(plan, 0))?)
+    Ok(apply2(&input.contiguous()?, &params, op::ScanOp::new(plan, 0, Wanted::All))?)
 }
 
 /// The recurrent products, and where there are scores those of every pair and the weighted sums; the
@@ -154,7 +154,8 @@ pub fn scan_features(
     count_macs(n * h * w * weight.elem_count());
     let product = one_after_another(weight, Some(bias))?;
     let params = one_after_another(weights, vector)?;
-    Ok(features.contiguous()?.apply_op3(&product, &params, op::ScanOp::new(plan, c))?)
+    let wanted = if features.track_op() { Wanted::All } else { Wanted::Parameters };
+    Ok(apply3(&features.contiguous()?, &product, &params, op::ScanOp::new(plan, c, wanted))?)
 }
 
 /// The elements of one tensor and then of another: an operation has no more than three inputs.

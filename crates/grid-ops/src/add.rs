@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::conv2d::Activation;
 use crate::error::checked_grid;
-use crate::{Elements, Error, Real, Result, composed, inlined, simd, unwritten, view};
+use crate::{Elements, Error, Real, Result, apply2, composed, inlined, simd, unwritten, view};
 
 /// Elements that one task works on: a few of them fit a core's cache.
 const CHUNK: usize = 1 << 14;
@@ -28,7 +28,7 @@ pub fn add(x: &Tensor, y: &Tensor, activation: Activation) -> Result<Tensor> {
     if !x.device().is_cpu() {
         return composed::add(x, y, activation);
     }
-    Ok(x.contiguous()?.apply_op2(&y.contiguous()?, Add { activation })?)
+    Ok(apply2(&x.contiguous()?, &y.contiguous()?, Add { activation })?)
 }
 
 /// Whether [`add`] can run.

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::conv2d::Activation;
 use crate::error::checked_grid;
-use crate::kernel3::{Kernel3, Op3};
+use crate::kernel3::{self, Kernel3};
 use crate::simd::{sum, sum_of_products};
 use crate::{Error, Real, Result, composed, inlined, simd, unwritten};
 
@@ -51,7 +51,7 @@ pub fn batch_norm(
     let statistics = Arc::new(OnceLock::new());
     let statistics_there = Arc::clone(&statistics);
     let norm = Norm { c, plane, eps, activation, statistics: statistics_there };
-    let y = x.contiguous()?.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, Op3(norm))?;
+    let y = kernel3::apply([x, gamma, beta], norm)?;
     let all = statistics.get().map_or(&[][..], Vec::as_slice);
     let of = |value: fn(&Channel) -> f64| -> candle_core::Result<Tensor> {
         Tensor::from_iter(all.iter().map(value), x.device())?.to_dtype(x.dtype())

@@ -13,7 +13,7 @@ pub(crate) use transpose::mirror_of;
 pub use transpose::{ConvTranspose2d, conv_transpose2d};
 
 use crate::error::{checked_bias, checked_grid};
-use crate::kernel3::Op3;
+use crate::kernel3;
 use crate::{Error, Real, Result, composed, count_macs};
 
 /// What is applied to an operation's output, in the same pass.
@@ -150,8 +150,7 @@ pub fn conv2d(
         return composed::conv2d(x, weight, bias, config);
     }
     let bias = bias_or_zeros(bias, sizes.k, x)?;
-    let op = Op3(op::Convolution(sizes));
-    Ok(x.contiguous()?.apply_op3(&weight.contiguous()?, &bias, op)?)
+    kernel3::apply([x, weight, &bias], op::Convolution(sizes))
 }
 
 fn bias_or_zeros(bias: Option<&Tensor>, k: usize, x: &Tensor) -> Result<Tensor> {

@@ -3,9 +3,9 @@
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType, bail};
 
-use crate::{Elements, Real, view};
+use crate::{Elements, Real, Result, apply3, view};
 
-/// What an operation of three contiguous tensors computes; [`Op3`] is the operation.
+/// What an operation of three contiguous tensors computes; [`apply`] applies it.
 pub(crate) trait Kernel3: Send + Sync {
     /// What messages call it.
     const NAME: &'static str;
@@ -30,15 +30,26 @@ pub(crate) trait Kernel3: Send + Sync {
     ) -> candle_core::Result<[Option<Vec<T>>; 3]>;
 }
 
-/// A [`Kernel3`] as candle's operation on the CPU, in `f32` and `f64`.
-pub(crate) struct Op3<K>(pub(crate) K);
+/// `kernel` of three tensors on the CPU, in `f32` or `f64`; differentiable in all.
+pub(crate) fn apply(inputs: [&Tensor; 3], kernel: impl Kernel3 + 'static) -> Result<Tensor> {
+    let wanted = inputs.map(Tensor::track_op);
+    let [a, b, c] = inputs;
+    Ok(apply3(&a.contiguous()?, &b.contiguous()?, &c.contiguous()?, Op3 { kernel, wanted })?)
+}
+
+/// A [`Kernel3`] as candle's operation.
+struct Op3<K> {
+    kernel: K,
+    /// The inputs whose gradients are wanted.
+    wanted: [bool; 3],
+}
 
 type Arg<'a> = (&'a CpuStorage, &'a Layout);
 type Gradients = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
 
 impl<K: Kernel3> Op3<K> {
     fn run<T: Real + WithDType>(&self, [a, b, c]: [Arg<'_>; 3]) -> candle_core::Result<CpuStorage> {
-        let y = self.0.forward([view::<T>(a)?, view::<T>(b)?, view::<T>(c)?]);
+        let y = self.kernel.forward([view::<T>(a)?, view::<T>(b)?, view::<T>(c)?]);
         Ok(T::to_cpu_storage_owned(y))
     }
 
@@ -52,9 +63,8 @@ impl<K: Kernel3> Op3<K> {
         let [a, b, c] = inputs.map(Elements::of);
         let (y, grad) = (Elements::of(y), Elements::of(&grad));
         let values = [a.slice::<T>()?, b.slice::<T>()?, c.slice::<T>()?];
-        let wanted = inputs.map(Tensor::track_op);
         let [d_a, d_b, d_c] =
-            self.0.backward(values, y.slice::<T>()?, grad.slice::<T>()?, wanted)?;
+            self.kernel.backward(values, y.slice::<T>()?, grad.slice::<T>()?, self.wanted)?;
         let tensor = |values: Option<Vec<T>>, like: &Tensor| {
             values.map(|values| Tensor::from_vec(values, like.shape(), like.device())).transpose()
         };
@@ -82,7 +92,7 @@ impl<K: Kernel3> CustomOp3 for Op3<K> {
             DType::F64 => self.run::<f64>(inputs)?,
             other => bail!("{}: expected f32 or f64, got {other:?}", K::NAME),
         };
-        Ok((y, self.0.shape(a_layout.shape())))
+        Ok((y, self.kernel.shape(a_layout.shape())))
     }
 
     fn bwd(

@@ -18,7 +18,8 @@
 //! On another device than the CPU every operation runs as the composition of candle's own in
 //! [`composed`].
 //!
-//! [`Real`], [`matmul`], [`Product`], [`RowsProduct`], [`view`] and [`Elements`] are what other crates build kernels of their own with.
+//! [`Real`], [`matmul`], [`Product`], [`RowsProduct`], [`view`] and [`Elements`] are what other crates build kernels of their own with;
+//! [`apply1`], [`apply2`] and [`apply3`] make operations of them whose gradients candle need not sum.
 //!
 //! Not here: parameters and configurations of networks, and what candle already does right.
 
@@ -30,6 +31,7 @@ pub mod composed;
 mod conv2d;
 mod cross_entropy;
 mod error;
+mod graph;
 mod kernel3;
 mod linear_map;
 mod macs;
@@ -53,6 +55,7 @@ pub use batch_norm::{BatchNorm, batch_norm, batch_norm_frozen};
 pub use conv2d::{Activation, Conv2d, ConvTranspose2d, conv_transpose2d, conv2d};
 pub use cross_entropy::{IGNORE, cross_entropy, upsampled_cross_entropy};
 pub use error::{Error, Result};
+pub use graph::{apply1, apply2, apply3};
 pub use macs::{count_macs, counted_macs};
 pub use nearest::upsample_nearest;
 pub use pool::{Pool, Rounding, max_pool2d};

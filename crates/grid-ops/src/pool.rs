@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::error::checked_grid;
 use crate::padded::Padded;
-use crate::{Elements, Error, Real, Result, composed, unwritten, view};
+use crate::{Elements, Error, Real, Result, apply1, composed, unwritten, view};
 
 /// How an output size that is not whole is rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -97,7 +97,7 @@ pub fn max_pool2d(x: &Tensor, pool: &Pool) -> Result<Tensor> {
     }
     let (_, _, h, w) = x.dims4()?;
     let op = MaxPool { pool: *pool, from: (h, w), to: (oh, ow), winners: OnceLock::new() };
-    Ok(x.contiguous()?.apply_op1(op)?)
+    Ok(apply1(&x.contiguous()?, op)?)
 }
 
 struct MaxPool {

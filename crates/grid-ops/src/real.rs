@@ -234,16 +234,25 @@ impl<'a> Elements<'a> {
         Self { storage: Box::new(storage), layout }
     }
 
+    /// As an operation is given them.
+    ///
+    /// # Errors
+    ///
+    /// Another device than the CPU.
+    pub(crate) fn storage(&self) -> candle_core::Result<(&CpuStorage, &Layout)> {
+        match &**self.storage {
+            Storage::Cpu(storage) => Ok((storage, self.layout)),
+            _ => bail!("a kernel needs a tensor on the CPU"),
+        }
+    }
+
     /// As a slice.
     ///
     /// # Errors
     ///
     /// Another number type than `T`, a layout with gaps, or another device than the CPU.
     pub fn slice<T: WithDType>(&self) -> candle_core::Result<&[T]> {
-        match &**self.storage {
-            Storage::Cpu(storage) => view((storage, self.layout)),
-            _ => bail!("a kernel needs a tensor on the CPU"),
-        }
+        view(self.storage()?)
     }
 }
 

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use crate::conv2d::channel_sums;
 use crate::error::{checked_bias, checked_dtype};
-use crate::kernel3::{Kernel3, Op3};
+use crate::kernel3::{self, Kernel3};
 use crate::rows::{RowsProduct, Wanted};
 use crate::{Error, MatMut, MatRef, Real, Result, composed, count_macs, matmul, turned, unwritten};
 
@@ -37,8 +37,8 @@ pub fn rows_of_grid(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor
     if !x.device().is_cpu() {
         return composed::rows_of_grid(x, weight, bias);
     }
-    let op = Op3(Rows { product: RowsProduct { units: h * w, c, k }, out: [n, h, w, k] });
-    Ok(x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)?)
+    let op = Rows { product: RowsProduct { units: h * w, c, k }, out: [n, h, w, k] };
+    kernel3::apply([x, weight, bias], op)
 }
 
 /// `y = weight · x + bias` at every unit, from rows to planes.
@@ -65,8 +65,8 @@ pub fn grid_of_rows(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor
     if !x.device().is_cpu() {
         return composed::grid_of_rows(x, weight, bias);
     }
-    let op = Op3(Grid { n, units: h * w, c, k, out: [n, k, h, w] });
-    Ok(x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)?)
+    let op = Grid { n, units: h * w, c, k, out: [n, k, h, w] };
+    kernel3::apply([x, weight, bias], op)
 }
 
 /// The channels of the output, or why the product cannot run.

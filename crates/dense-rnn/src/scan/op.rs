@@ -22,6 +22,8 @@ pub(super) struct ScanOp {
     plan: Plan,
     /// Rows from features, if it begins with those.
     product: RowsProduct,
+    /// The gradients of that product that are wanted.
+    wanted: Wanted,
     f32: OnceLock<Kept<f32>>,
     f64: OnceLock<Kept<f64>>,
 }
@@ -37,10 +39,11 @@ struct Kept<T> {
 type Arg<'a> = (&'a CpuStorage, &'a Layout);
 
 impl ScanOp {
-    /// `c` channels of the features, if it begins with those.
-    pub(super) fn new(plan: Plan, c: usize) -> Self {
+    /// `c` channels of the features, if it begins with those, and the gradients wanted of their
+    /// product.
+    pub(super) fn new(plan: Plan, c: usize, wanted: Wanted) -> Self {
         let product = RowsProduct { units: plan.units(), c, k: 4 * plan.width() };
-        Self { plan, product, f32: OnceLock::new(), f64: OnceLock::new() }
+        Self { plan, product, wanted, f32: OnceLock::new(), f64: OnceLock::new() }
     }
 
     /// Where the unit of each row lies in the image, for each direction.
@@ -191,8 +194,7 @@ impl ScanOp {
         let (d_rows, d_params) = self.scan_back((rows, all_params), passed, seen);
         let products = Elements::of(product);
         let (weight, _) = self.product_of(products.slice::<T>()?);
-        let wanted = if input.track_op() { Wanted::All } else { Wanted::Parameters };
-        let gradients = self.product.backward(inputs, weight, &d_rows, wanted);
+        let gradients = self.product.backward(inputs, weight, &d_rows, self.wanted);
         let d_input = gradients.x.map(|x| Tensor::from_vec(x, input.shape(), on)).transpose()?;
         let mut d_product = gradients.weight;
         d_product.extend_from_slice(&gradients.bias);

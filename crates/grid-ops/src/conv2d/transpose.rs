@@ -5,7 +5,7 @@ use candle_core::{Shape, Tensor};
 use super::op::channel_sums;
 use super::{Conv2d, Sizes, backward_input, backward_weight, bias_or_zeros, checked_bias, forward};
 use crate::error::checked_grid;
-use crate::kernel3::{Kernel3, Op3};
+use crate::kernel3::{self, Kernel3};
 use crate::{Error, Real, Result, composed, count_macs};
 
 /// The options of [`conv_transpose2d`], the same along both axes.
@@ -62,8 +62,7 @@ pub fn conv_transpose2d(
         return composed::conv_transpose2d(x, weight, bias, config);
     }
     let bias = bias_or_zeros(bias, mirror.c, x)?;
-    let op = Op3(Transposed(mirror));
-    Ok(x.contiguous()?.apply_op3(&weight.contiguous()?, &bias, op)?)
+    kernel3::apply([x, weight, &bias], Transposed(mirror))
 }
 
 /// The output size along one axis; `None` if nothing is left.

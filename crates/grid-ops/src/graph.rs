@@ -1,0 +1,319 @@
+//! Gradients that go from operation to operation without candle's sums.
+//!
+//! candle's `backward` makes a tensor of zeros for every gradient and adds the gradient to it. For
+//! the grids of a network that is more traffic than many an operation itself. So an operation here
+//! is two nodes of candle's graph: a *token*, one number that is made of the inputs, and the
+//! result, which is made of the token. An operation whose input is such a result is made of that
+//! result's token instead, and hands the gradient over in the token's [`Inbox`]; what candle makes
+//! zeros of and adds up is one number, the count of gradients that were handed over.
+//!
+//! Operations of candle itself see the result as any other tensor: its gradient, summed by candle,
+//! goes into the same inbox. Variables get theirs from candle, as always.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
+use std::thread::{self, ThreadId};
+
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Device, Layout, Shape, Tensor, TensorId,
+    bail,
+};
+
+use crate::Elements;
+
+type Grads = [Option<Tensor>; 3];
+
+/// `op` of `x`, on the CPU; as [`Tensor::apply_op1`], but for what the module says.
+///
+/// # Errors
+///
+/// What the operation reports.
+pub fn apply1(
+    x: &Tensor,
+    op: impl CustomOp1 + Send + Sync + 'static,
+) -> candle_core::Result<Tensor> {
+    if !x.track_op() {
+        return x.apply_op1_no_bwd(&op);
+    }
+    let node = Node::new(Op::One(Box::new(op)), &[x]);
+    finish(node, |[x, ..], token| x.apply_op1(token))
+}
+
+/// `op` of `x` and `y`, on the CPU; as [`Tensor::apply_op2`], but for what the module says.
+///
+/// # Errors
+///
+/// What the operation reports.
+pub fn apply2(
+    x: &Tensor,
+    y: &Tensor,
+    op: impl CustomOp2 + Send + Sync + 'static,
+) -> candle_core::Result<Tensor> {
+    if !(x.track_op() || y.track_op()) {
+        return x.apply_op2_no_bwd(y, &op);
+    }
+    let node = Node::new(Op::Two(Box::new(op)), &[x, y]);
+    finish(node, |[x, y, _], token| x.apply_op2(y, token))
+}
+
+/// `op` of `x`, `y` and `z`, on the CPU; as [`Tensor::apply_op3`], but for what the module says.
+///
+/// # Errors
+///
+/// What the operation reports.
+pub fn apply3(
+    x: &Tensor,
+    y: &Tensor,
+    z: &Tensor,
+    op: impl CustomOp3 + Send + Sync + 'static,
+) -> candle_core::Result<Tensor> {
+    if !(x.track_op() || y.track_op() || z.track_op()) {
+        return x.apply_op3_no_bwd(y, z, &op);
+    }
+    let node = Node::new(Op::Three(Box::new(op)), &[x, y, z]);
+    finish(node, |[x, y, z], token| x.apply_op3(y, z, token))
+}
+
+enum Op {
+    One(Box<dyn CustomOp1 + Send + Sync>),
+    Two(Box<dyn CustomOp2 + Send + Sync>),
+    Three(Box<dyn CustomOp3 + Send + Sync>),
+}
+
+/// An operation and what its gradients need.
+struct Node {
+    op: Op,
+    /// What went in, without its graph.
+    inputs: Vec<Tensor>,
+    /// What stands for each input in candle's graph, and its inbox where it is not the input.
+    sources: Vec<(Tensor, Option<Arc<Inbox>>)>,
+    /// The result, without its graph.
+    y: OnceLock<Tensor>,
+    inbox: Arc<Inbox>,
+}
+
+impl Node {
+    fn new(op: Op, inputs: &[&Tensor]) -> Self {
+        let edges = EDGES.lock().unwrap_or_else(PoisonError::into_inner);
+        let source = |x: &&Tensor| match edges.get(&x.id()) {
+            Some(Edge { token, inbox }) => (token.clone(), Some(Arc::clone(inbox))),
+            None => ((*x).clone(), None),
+        };
+        let sources = inputs.iter().map(source).collect();
+        let inputs = inputs.iter().map(|x| x.detach()).collect();
+        Self { op, inputs, sources, y: OnceLock::new(), inbox: Arc::default() }
+    }
+
+    fn forward(&self) -> candle_core::Result<(CpuStorage, Shape)> {
+        let held: Vec<Elements<'_>> = self.inputs.iter().map(Elements::of).collect();
+        let args: Vec<_> = held.iter().map(Elements::storage).collect::<Result<_, _>>()?;
+        match (&self.op, args.as_slice()) {
+            (Op::One(op), &[(x, of_x)]) => op.cpu_fwd(x, of_x),
+            (Op::Two(op), &[(x, of_x), (y, of_y)]) => op.cpu_fwd(x, of_x, y, of_y),
+            (Op::Three(op), &[(x, of_x), (y, of_y), (z, of_z)]) => {
+                op.cpu_fwd(x, of_x, y, of_y, z, of_z)
+            }
+            _ => bail!("an operation of another number of inputs"),
+        }
+    }
+
+    /// Hands the inputs' gradients over and returns what candle is to add up.
+    fn backward(&self, arrived: &Tensor) -> candle_core::Result<Grads> {
+        let Some(y) = self.y.get() else { bail!("a gradient before the result") };
+        let grad = self.inbox.take(arrived)?;
+        let grads = match (&self.op, self.inputs.as_slice()) {
+            (Op::One(op), [x]) => [op.bwd(x, y, &grad)?, None, None],
+            (Op::Two(op), [x, z]) => {
+                let (d_x, d_z) = op.bwd(x, z, y, &grad)?;
+                [d_x, d_z, None]
+            }
+            (Op::Three(op), [x, z, v]) => op.bwd(x, z, v, y, &grad)?.into(),
+            _ => bail!("an operation of another number of inputs"),
+        };
+        let mut to_candle = grads;
+        for (grad, (_, inbox)) in to_candle.iter_mut().zip(&self.sources) {
+            if let (Some(inbox), Some(grad)) = (inbox, grad) {
+                *grad = inbox.put(grad)?;
+            }
+        }
+        Ok(to_candle)
+    }
+}
+
+/// Makes token and result of an operation.
+fn finish(
+    node: Node,
+    make: impl FnOnce([&Tensor; 3], Token) -> candle_core::Result<Tensor>,
+) -> candle_core::Result<Tensor> {
+    let node = Arc::new(node);
+    let inputs = std::array::from_fn(|i| &node.sources[i.min(node.sources.len() - 1)].0);
+    let token = make(inputs, Token(Arc::clone(&node)))?;
+    let registered = Arc::new(Registered(OnceLock::new()));
+    let outcome = Outcome { node: Arc::clone(&node), registered: Arc::clone(&registered) };
+    let y = token.apply_op1(outcome)?;
+    let edge = Edge { token, inbox: Arc::clone(&node.inbox) };
+    // Each is set here once.
+    let _ = node.y.set(y.detach());
+    let _ = registered.0.set(y.id());
+    EDGES.lock().unwrap_or_else(PoisonError::into_inner).insert(y.id(), edge);
+    Ok(y)
+}
+
+/// What stands for a result in the operations that it goes into.
+struct Edge {
+    token: Tensor,
+    inbox: Arc<Inbox>,
+}
+
+/// The edges of all results that live.
+static EDGES: LazyLock<Mutex<HashMap<TensorId, Edge>>> = LazyLock::new(Mutex::default);
+
+/// A result's entry in [`EDGES`], which goes with it.
+struct Registered(OnceLock<TensorId>);
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let Some(id) = self.0.get() else { return };
+        let edge = EDGES.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        // Only now that others may take the lock: its token may be the last of a whole graph.
+        drop(edge);
+    }
+}
+
+/// Gradients that wait for their operation, of each thread that runs a backward pass.
+#[derive(Default)]
+struct Inbox(Mutex<HashMap<ThreadId, Arrived>>);
+
+/// The sum of gradients, and how many they are.
+struct Arrived {
+    sum: Tensor,
+    count: f32,
+}
+
+impl Inbox {
+    /// Adds a gradient, and returns the one that candle is to count.
+    fn put(&self, grad: &Tensor) -> candle_core::Result<Tensor> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = all.remove(&thread::current().id());
+        let arrived = match before {
+            Some(Arrived { sum, count }) => Arrived { sum: (sum + grad)?, count: count + 1.0 },
+            None => Arrived { sum: grad.detach(), count: 1.0 },
+        };
+        all.insert(thread::current().id(), arrived);
+        Tensor::ones(1, DType::F32, &Device::Cpu)
+    }
+
+    /// Empties it, given the sum of candle's counts.
+    fn take(&self, counted: &Tensor) -> candle_core::Result<Tensor> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let expected = counted.to_vec1::<f32>()?;
+        match all.remove(&thread::current().id()) {
+            Some(Arrived { sum, count }) if expected == [count] => Ok(sum),
+            _ => bail!("gradients are left of a backward pass that failed; run forward anew"),
+        }
+    }
+}
+
+/// The node that takes the result's place.
+struct Token(Arc<Node>);
+
+/// One number, whatever it is.
+fn number() -> candle_core::Result<(CpuStorage, Shape)> {
+    Ok((CpuStorage::F32(vec![0.0]), Shape::from(1)))
+}
+
+impl CustomOp1 for Token {
+    fn name(&self) -> &'static str {
+        "token"
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        number()
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        let [d_x, ..] = self.0.backward(grad)?;
+        Ok(d_x)
+    }
+}
+
+impl CustomOp2 for Token {
+    fn name(&self) -> &'static str {
+        "token"
+    }
+
+    fn cpu_fwd(
+        &self,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        number()
+    }
+
+    fn bwd(
+        &self,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        let [d_x, d_y, _] = self.0.backward(grad)?;
+        Ok((d_x, d_y))
+    }
+}
+
+impl CustomOp3 for Token {
+    fn name(&self) -> &'static str {
+        "token"
+    }
+
+    fn cpu_fwd(
+        &self,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        number()
+    }
+
+    fn bwd(
+        &self,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        Ok(self.0.backward(grad)?.into())
+    }
+}
+
+/// The node whose value is the result.
+struct Outcome {
+    node: Arc<Node>,
+    #[allow(dead_code, reason = "dropped with the result")]
+    registered: Arc<Registered>,
+}
+
+impl CustomOp1 for Outcome {
+    fn name(&self) -> &'static str {
+        match &self.node.op {
+            Op::One(op) => op.name(),
+            Op::Two(op) => op.name(),
+            Op::Three(op) => op.name(),
+        }
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        self.node.forward()
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        self.node.inbox.put(grad).map(Some)
+    }
+}

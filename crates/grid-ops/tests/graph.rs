@@ -1,0 +1,100 @@
+//! Gradients that pass between operations are those of candle's own sums.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use candle_core::{DType, Device, Tensor, Var};
+use grid_ops::{Activation, Conv2d, Pool, Rounding, add, batch_norm, conv2d, max_pool2d};
+use testkit::{assert_close, check_gradients, tensor, var};
+
+fn flat(t: &Tensor) -> Vec<f64> {
+    t.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// A residual block whose inner result goes to operations of this crate and of candle, twice each.
+fn block(x: &Tensor, weight: &Tensor, gamma: &Tensor) -> anyhow::Result<Tensor> {
+    let config = Conv2d { padding: 1, ..Conv2d::default() };
+    let y = conv2d(x, weight, None, &config)?;
+    let y = batch_norm(&y, gamma, gamma, 1e-5, Activation::Relu)?.y;
+    let z = conv2d(&y, weight, None, &config)?;
+    let sum = add(&z, &y, Activation::Identity)?;
+    let sum = add(&sum, &sum, Activation::Identity)?;
+    let pool = Pool { kernel: 2, stride: 2, padding: 0, rounding: Rounding::Floor };
+    let pooled = max_pool2d(&sum, &pool)?;
+    let (_, _, h, w) = pooled.dims4()?;
+    let cut = y.narrow(2, 0, h)?.narrow(3, 0, w)?;
+    Ok(((pooled * &cut)? + cut.sqr()?)?)
+}
+
+#[test]
+fn gradients_of_a_block_match_central_differences() {
+    let (x, weight, gamma) = (var(1, &[2, 3, 5, 6]), var(2, &[3, 3, 3, 3]), var(3, &[3]));
+    check_gradients(&[&x, &weight, &gamma], || block(&x, &weight, &gamma)).unwrap();
+}
+
+/// Two losses of one graph, one after the other and on two threads at once, and the sum of both.
+#[test]
+fn a_graph_can_be_run_backward_again_and_by_several_threads() {
+    let (x, weight, gamma) = (var(1, &[2, 3, 5, 6]), var(2, &[3, 3, 3, 3]), var(3, &[3]));
+    let y = block(&x, &weight, &gamma).unwrap();
+    let losses = [y.sum_all().unwrap(), y.sqr().unwrap().sum_all().unwrap()];
+    let gradient = |loss: &Tensor| flat(loss.backward().unwrap().get(&x).unwrap());
+    let [a, b] = losses.each_ref().map(gradient);
+    let both = gradient(&(&losses[0] + &losses[1]).unwrap());
+    let sums: Vec<f64> = a.iter().zip(&b).map(|(a, b)| a + b).collect();
+    assert_close(&both, &sums, 1e-10);
+    std::thread::scope(|scope| {
+        let losses = &losses;
+        let threads = [0, 1, 0, 1].map(|nth| (nth, scope.spawn(move || gradient(&losses[nth]))));
+        for (nth, thread) in threads {
+            assert_eq!(thread.join().unwrap(), [&a, &b][nth].as_slice());
+        }
+    });
+}
+
+/// An error within a backward pass reaches the caller, and the next pass says what it left behind.
+#[test]
+fn gradients_of_a_failed_pass_are_not_taken_for_those_of_the_next() {
+    struct Fails;
+
+    impl candle_core::CustomOp1 for Fails {
+        fn name(&self) -> &'static str {
+            "fails"
+        }
+
+        fn cpu_fwd(
+            &self,
+            x: &candle_core::CpuStorage,
+            layout: &candle_core::Layout,
+        ) -> candle_core::Result<(candle_core::CpuStorage, candle_core::Shape)> {
+            Ok((x.clone(), layout.shape().clone()))
+        }
+
+        fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor) -> candle_core::Result<Option<Tensor>> {
+            candle_core::bail!("as it should")
+        }
+    }
+
+    let x = Var::zeros((1, 1, 2, 2), DType::F64, &Device::Cpu).unwrap();
+    let plus = |a: &Tensor, b: &Tensor| add(a, b, Activation::Identity).unwrap();
+    let start = plus(&x, &x);
+    let failing = start.apply_op1(Fails).unwrap();
+    // `start` has a gradient of the sum when the other branch fails.
+    for loss in [plus(&start, &failing), plus(&failing, &start)] {
+        let error = loss.backward().unwrap_err();
+        assert!(error.to_string().contains("as it should"), "{error}");
+        let left = plus(&start, &start).backward().unwrap_err();
+        assert!(left.to_string().contains("run forward anew"), "{left}");
+        let grads = plus(&start, &start).backward().unwrap();
+        assert_eq!(flat(grads.get(&x).unwrap()), [4.0; 4]);
+    }
+}
+
+#[test]
+fn long_chains_are_dropped_whole() {
+    let x = Var::from_tensor(&tensor(1, &[1, 1, 1, 2])).unwrap();
+    let mut y = x.as_tensor().clone();
+    for _ in 0..2000 {
+        y = add(&y, &x, Activation::Identity).unwrap();
+    }
+    let grads = y.backward().unwrap();
+    assert_eq!(flat(grads.get(&x).unwrap()), [2001.0; 2]);
+}
