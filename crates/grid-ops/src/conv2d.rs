@@ -1,6 +1,7 @@
 //! Two-dimensional convolution with bias and activation in one operation.
 
 mod depthwise;
+mod direct;
 mod general;
 mod op;
 mod shared;
@@ -122,8 +123,8 @@ impl Sizes {
 ///
 /// As in every deep-learning library this is a cross-correlation:
 /// `y[k, i, j] = φ(b[k] + Σ w[k, c, p, q] · x[c, i·s + p·d − pad, j·s + q·d − pad])`.
-/// Dense kernels run as matrix products over tiles of the unfolded input (im2col); depthwise
-/// ones (`groups` = channels) row by row without unfolding.
+/// Dense 3×3 kernels of stride 1 run by Winograd's algorithm, 1×1 ones as matrix products, others
+/// and depthwise ones (`groups` = channels) as sums over taps in registers, without unfolding.
 ///
 /// # Shapes
 ///
@@ -201,8 +202,10 @@ fn forward<T: Real>(s: &Sizes, x: &[T], weight: &[T], bias: &[T]) -> Vec<T> {
         depthwise::forward(s, x, weight, bias)
     } else if s.suits_winograd() {
         winograd::forward(s, x, weight, bias)
-    } else {
+    } else if s.is_pointwise() {
         general::forward(s, x, weight, bias)
+    } else {
+        direct::forward(s, x, weight, bias)
     }
 }
 
@@ -211,8 +214,10 @@ fn backward_input<T: Real>(s: &Sizes, weight: &[T], grad: &[T]) -> Vec<T> {
         depthwise::backward_input(s, weight, grad)
     } else if s.suits_winograd() {
         winograd::backward_input(s, weight, grad)
-    } else {
+    } else if s.is_pointwise() {
         general::backward_input(s, weight, grad)
+    } else {
+        direct::backward_input(s, weight, grad)
     }
 }
 
@@ -221,7 +226,9 @@ fn backward_weight<T: Real>(s: &Sizes, x: &[T], grad: &[T]) -> Vec<T> {
         depthwise::backward_weight(s, x, grad)
     } else if s.suits_winograd() {
         winograd::backward_weight(s, x, grad)
-    } else {
+    } else if s.is_pointwise() || s.c / s.config.groups < direct::FEWEST_CHANNELS {
         general::backward_weight(s, x, grad)
+    } else {
+        direct::backward_weight(s, x, grad)
     }
 }

@@ -108,6 +108,47 @@ proptest! {
         assert_close(&flat(&y), &twin(&x, &weight, &flat(&bias), &config), 1e-11);
     }
 
+    /// Channels enough to sum them by taps, with strides, groups and tiles of several rows; the
+    /// gradients are those of a sum of 1×1 convolutions of what each tap sees.
+    #[test]
+    fn strided_convolutions_and_gradients_equal_those_of_single_taps(
+        (n, h, w) in (1usize..3, 5usize..40, 5usize..40),
+        (of_group, k, groups) in (30usize..36, 1usize..10, 1usize..3),
+        (kernel, stride, dilation, padding) in (2usize..5, 1usize..4, 1usize..3, 0usize..4),
+        seed in 0u64..1 << 32,
+    ) {
+        prop_assume!(h.min(w) + 2 * padding > dilation * (kernel - 1) + stride);
+        let config = Conv2d { stride, padding, dilation, groups, ..Conv2d::default() };
+        let x = var(seed, &[n, of_group * groups, h, w]);
+        let weight = var(seed + 1, &[k * groups, of_group, kernel, kernel]);
+        let gradients = |y: &Tensor| {
+            let direction = tensor(seed + 3, y.dims());
+            let grads = (y * direction).unwrap().sum_all().unwrap().backward().unwrap();
+            [&x, &weight].map(|var| flat(grads.get(var).unwrap()))
+        };
+        let y = conv2d(&x, &weight, None, &config).unwrap();
+        let (_, _, oh, ow) = y.dims4().unwrap();
+        let pad = |axis| move |t: Tensor| t.pad_with_zeros(axis, padding, padding).unwrap();
+        let padded = pad(3)(pad(2)(x.as_tensor().clone()));
+        // Every stride-th of what is seen from a tap on.
+        let every = |t: &Tensor, axis: usize, from: usize, count: usize| {
+            let at: Vec<u32> = (0..count).map(|i| (from + i * stride) as u32).collect();
+            t.index_select(&Tensor::new(at, &Device::Cpu).unwrap(), axis).unwrap()
+        };
+        let tap = |at: usize| {
+            let (p, q) = (at / kernel, at % kernel);
+            let seen = every(&padded, 2, p * dilation, oh);
+            let seen = every(&seen, 3, q * dilation, ow);
+            let weight = weight.narrow(2, p, 1).unwrap().narrow(3, q, 1).unwrap();
+            conv2d(&seen, &weight, None, &Conv2d { groups, ..Conv2d::default() }).unwrap()
+        };
+        let sum = (1..kernel * kernel).fold(tap(0), |sum, at| (sum + tap(at)).unwrap());
+        assert_close(&flat(&y), &flat(&sum), 1e-11);
+        let (fast, slow) = (gradients(&y), gradients(&sum));
+        assert_close(&fast[0], &slow[0], 1e-10);
+        assert_close(&fast[1], &slow[1], 1e-9);
+    }
+
     /// The gradients of Winograd's algorithm are those of a sum of 1×1 convolutions, one a tap.
     #[test]
     fn wide_gradients_equal_those_of_single_taps(
@@ -226,12 +267,14 @@ fn what_tracks_no_gradient_gets_none() {
 
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
-    for (groups, kernel) in [(1, 3), (1, 1), (2, 3), (32, 3)] {
+    for (groups, kernel, stride) in
+        [(1, 3, 1), (1, 1, 1), (2, 3, 1), (32, 3, 1), (1, 3, 2), (1, 4, 1)]
+    {
         let single = |t: Tensor| Var::from_tensor(&t.to_dtype(DType::F32).unwrap()).unwrap();
         let x = single(tensor(1, &[3, 32, 29, 31]));
         let weight = single(tensor(2, &[32, 32 / groups, kernel, kernel]));
         let bias = single(tensor(3, &[32]));
-        let config = Conv2d { padding: kernel / 2, groups, ..Conv2d::default() };
+        let config = Conv2d { stride, padding: kernel / 2, groups, ..Conv2d::default() };
         let run = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {

@@ -1,4 +1,5 @@
-//! Dense and grouped convolution: im2col by tiles, straight into matrix products.
+//! Convolution by 1×1 as matrix products on the image, and the weight gradient where few channels go
+//! in: im2col by tiles, straight into matrix products.
 //!
 //! How the work is cut depends on the shape alone, never on the number of threads.
 
@@ -6,7 +7,7 @@ use rayon::prelude::*;
 
 use super::Sizes;
 use super::shared::Shared;
-use crate::strided::{gather, scatter};
+use crate::strided::gather;
 use crate::{MatMut, MatRef, Real, inlined, matmul, simd, unwritten};
 
 /// Outputs a tile aims at: large enough for the product, small enough for the cache.
@@ -34,7 +35,7 @@ impl Sizes {
     }
 
     /// True where the unfolded input is the input itself.
-    fn is_pointwise(&self) -> bool {
+    pub(super) fn is_pointwise(&self) -> bool {
         let config = &self.config;
         let same_plane = (self.h, self.w) == (self.oh, self.ow);
         // Rows that the stride skips, or a transposed convolution adds, make the planes differ.
@@ -83,38 +84,6 @@ impl Sizes {
         }
     }
 
-    /// The inverse of [`Self::unfold`]: adds every tap to the input it came from.
-    #[inline(always)]
-    fn fold<T: Real>(&self, from: &[T], tile: Tile, planes: &mut [T]) {
-        let width = tile.rows * self.ow;
-        let mut lines = from.chunks_exact(width);
-        for plane in planes.chunks_exact_mut(self.h * self.w) {
-            for p in 0..self.kh {
-                let rows = self.reach(p, self.h, self.oh);
-                for q in 0..self.kw {
-                    let columns = self.reach(q, self.w, self.ow);
-                    let Some(line) = lines.next() else { return };
-                    for (i, from) in line.chunks_exact(self.ow).enumerate() {
-                        let row = tile.row + i;
-                        if !rows.contains(&row) || columns.is_empty() {
-                            continue;
-                        }
-                        let to = &mut plane[self.input_row(row, p) * self.w..][..self.w];
-                        let to = &mut to[self.input_column(columns.start, q)..];
-                        let from = &from[columns.clone()];
-                        scatter(
-                            to,
-                            from,
-                            self.config.stride,
-                            #[inline(always)]
-                            |sum, x| sum + x,
-                        );
-                    }
-                }
-            }
-        }
-    }
-
     fn input_row(&self, row: usize, p: usize) -> usize {
         row * self.config.stride + p * self.config.dilation - self.config.padding
     }
@@ -124,10 +93,10 @@ impl Sizes {
     }
 }
 
+/// Of a convolution that [is pointwise](Sizes::is_pointwise).
 pub(super) fn forward<T: Real>(s: &Sizes, x: &[T], weight: &[T], bias: &[T]) -> Vec<T> {
     let plane = s.oh * s.ow;
-    let (_, k, taps) = s.of_group();
-    let c = s.c / s.config.groups;
+    let (c, k, _) = s.of_group();
     // SAFETY: the tiles cover all rows of all planes.
     #[allow(unsafe_code, reason = "results are not zeroed first")]
     let mut y = unsafe { unwritten(s.n * s.k * plane) };
@@ -135,19 +104,13 @@ pub(super) fn forward<T: Real>(s: &Sizes, x: &[T], weight: &[T], bias: &[T]) -> 
     let gate = s.config.activation.gate::<T>();
     let run = inlined(
         #[inline(always)]
-        |(unfolded, product): &mut (Vec<T>, Vec<T>), tile: Tile| {
-            let image = &x[tile.image * s.c * s.h * s.w..][..s.c * s.h * s.w];
+        |product: &mut Vec<T>, tile: Tile| {
+            let image = &x[tile.image * s.c * plane..][..s.c * plane];
             let (width, start) = (tile.rows * s.ow, tile.row * s.ow);
             product.resize(k * width, T::zero());
             for group in 0..s.config.groups {
-                let right = if s.is_pointwise() {
-                    MatRef::new(&image[group * c * plane + start..], c, width, plane, 1)
-                } else {
-                    unfolded.resize(taps * width, T::zero());
-                    s.unfold(image, group * c..(group + 1) * c, tile, unfolded);
-                    MatRef::new(unfolded, taps, width, width, 1)
-                };
-                let left = MatRef::new(&weight[group * k * taps..], k, taps, taps, 1);
+                let right = MatRef::new(&image[group * c * plane + start..], c, width, plane, 1);
+                let left = MatRef::new(&weight[group * k * c..], k, c, c, 1);
                 matmul(MatMut::new(product, k, width, width, 1), T::zero(), left, right);
                 for (channel, from) in product[..k * width].chunks_exact(width).enumerate() {
                     let channel = group * k + channel;
@@ -162,60 +125,34 @@ pub(super) fn forward<T: Real>(s: &Sizes, x: &[T], weight: &[T], bias: &[T]) -> 
             }
         },
     );
-    s.tiles().into_par_iter().for_each_init(Default::default, |unfolded, tile| {
+    s.tiles().into_par_iter().for_each_init(Vec::new, |product, tile| {
         simd(
             #[inline(always)]
-            || run(unfolded, tile),
+            || run(product, tile),
         );
     });
     y
 }
 
+/// Of a convolution that [is pointwise](Sizes::is_pointwise).
 pub(super) fn backward_input<T: Real>(s: &Sizes, weight: &[T], grad: &[T]) -> Vec<T> {
-    let (c, k, taps) = s.of_group();
-    let (plane, out_plane) = (s.h * s.w, s.oh * s.ow);
+    let (c, k, _) = s.of_group();
+    let plane = s.h * s.w;
     // Blocks of input channels of one image: their gradients are disjoint.
     let block = c.div_ceil(4);
-    // SAFETY: every block is filled before it is added to, or a product that does not read it.
+    // SAFETY: products that do not read what they write cover every block.
     #[allow(unsafe_code, reason = "results are not zeroed first")]
     let mut d_x = unsafe { unwritten(s.n * s.c * plane) };
-    let of_channel = s.kh * s.kw;
-    let run = inlined(
-        #[inline(always)]
-        |unfolded: &mut Vec<T>, image: usize, first: usize, planes: &mut [T]| {
-            let group = first / c;
-            let channels = planes.len() / plane;
-            let grad = &grad[(image * s.k + group * k) * out_plane..];
-            let rows = channels * of_channel;
-            // The columns of the weight that belong to these channels, transposed.
-            let left_at = group * k * taps + (first - group * c) * of_channel;
-            let left = MatRef::new(&weight[left_at..], rows, k, 1, taps);
-            if s.is_pointwise() {
-                let right = MatRef::new(grad, k, out_plane, out_plane, 1);
-                matmul(MatMut::new(planes, rows, out_plane, out_plane, 1), T::zero(), left, right);
-                return;
-            }
-            planes.fill(T::zero());
-            for tile in s.tiles().into_iter().filter(|tile| tile.image == 0) {
-                let (width, start) = (tile.rows * s.ow, tile.row * s.ow);
-                unfolded.resize(rows * width, T::zero());
-                let right = MatRef::new(&grad[start..], k, width, out_plane, 1);
-                matmul(MatMut::new(unfolded, rows, width, width, 1), T::zero(), left, right);
-                s.fold(&unfolded[..rows * width], tile, planes);
-            }
-        },
-    );
     d_x.par_chunks_mut(c * plane).enumerate().for_each(|(at, of_group)| {
         let (image, group) = (at / s.config.groups, at % s.config.groups);
-        of_group.par_chunks_mut(block * plane).enumerate().for_each_init(
-            Vec::new,
-            |unfolded, (nth, planes)| {
-                simd(
-                    #[inline(always)]
-                    || run(unfolded, image, group * c + nth * block, planes),
-                );
-            },
-        );
+        of_group.par_chunks_mut(block * plane).enumerate().for_each(|(nth, planes)| {
+            let rows = planes.len() / plane;
+            // The columns of the weight that belong to these channels, transposed.
+            let left = MatRef::new(&weight[group * k * c + nth * block..], rows, k, 1, c);
+            let grad = &grad[(image * s.k + group * k) * plane..];
+            let right = MatRef::new(grad, k, plane, plane, 1);
+            matmul(MatMut::new(planes, rows, plane, plane, 1), T::zero(), left, right);
+        });
     });
     d_x
 }

@@ -1,6 +1,7 @@
 //! Transposed convolution: the input gradient of a convolution, as an operation of its own.
 
 use candle_core::{Shape, Tensor};
+use rayon::prelude::*;
 
 use super::op::channel_sums;
 use super::{Conv2d, Sizes, backward_input, backward_weight, bias_or_zeros, checked_bias, forward};
@@ -123,9 +124,11 @@ impl Kernel3 for Transposed {
     fn forward<T: Real>(&self, [x, weight, bias]: [&[T]; 3]) -> Vec<T> {
         let s = &self.0;
         let mut y = backward_input(s, weight, x);
-        for (at, plane) in y.chunks_exact_mut(s.h * s.w).enumerate() {
-            let bias = bias[at % s.c];
-            plane.iter_mut().for_each(|y| *y = *y + bias);
+        if bias.iter().any(|&b| b != T::zero()) {
+            y.par_chunks_mut(s.h * s.w).enumerate().for_each(|(at, plane)| {
+                let bias = bias[at % s.c];
+                plane.iter_mut().for_each(|y| *y = *y + bias);
+            });
         }
         y
     }
