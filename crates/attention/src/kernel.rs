@@ -12,18 +12,17 @@ use std::ops::Range;
 
 use grid_ops::Real;
 
-use crate::Score;
-
-/// Additions are spread over this many partial sums, in a fixed order, so that they vectorise.
-const LANES: usize = 16;
+use crate::lanes::{WIDE, total};
+use crate::score::dot_scale;
+use crate::{Score, tanh};
 
 /// The dot product of two slices of one length.
 #[inline(always)]
 pub fn dot<T: Real>(x: &[T], y: &[T]) -> T {
-    let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
-    let mut sums = [T::zero(); LANES];
+    let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<WIDE>(), y.as_chunks::<WIDE>());
+    let mut sums = [T::zero(); WIDE];
     for (x, y) in x.iter().zip(y) {
-        for l in 0..LANES {
+        for l in 0..WIDE {
             sums[l] = x[l].mul_add(y[l], sums[l]);
         }
     }
@@ -37,19 +36,6 @@ pub fn add_scaled<T: Real>(y: &mut [T], s: T, x: &[T]) {
     for (y, &x) in y.iter_mut().zip(x) {
         *y = s.mul_add(x, *y);
     }
-}
-
-#[inline(always)]
-fn total<T: Real>(sums: [T; LANES]) -> T {
-    let mut sums = sums;
-    let mut width = LANES / 2;
-    while width > 0 {
-        for l in 0..width {
-            sums[l] = sums[l] + sums[l + width];
-        }
-        width /= 2;
-    }
-    sums[0]
 }
 
 /// The sizes of one row of memory: a unit's value followed by its key.
@@ -130,11 +116,6 @@ impl<'p, T: Real> Attender<'p, T> {
         }
     }
 
-    /// The largest |q| and |k| whose exponentials are multiplied: e^{4·limit} must be finite.
-    fn limit() -> T {
-        T::max_value().ln() / T::of(4.5)
-    }
-
     /// Takes in the key of `unit`, `[a]`.
     #[inline(always)]
     pub fn absorb(&mut self, unit: usize, key: &[T]) {
@@ -210,7 +191,7 @@ impl<'p, T: Real> Attender<'p, T> {
         let a = self.shape.key;
         // Σ a(u) da(u), the softmax's own term.
         let delta = dot(upstream.grad, upstream.attended);
-        let dot_scale = self.dot_scale();
+        let dot_scale = dot_scale(self.shape.key);
         let (scaled_query, rest) = self.scratch.split_at_mut(a);
         let (r, rest) = rest.split_at_mut(a);
         let (sum_r, sum_slope) = rest.split_at_mut(a);
@@ -271,7 +252,7 @@ impl<'p, T: Real> Attender<'p, T> {
     /// Fills the first part of the scratch with what the query contributes to every pair.
     #[inline(always)]
     fn plan(&mut self, query: &[T]) -> Plan {
-        let scale = self.dot_scale();
+        let scale: T = dot_scale(self.shape.key);
         let scaled_query = &mut self.scratch[..self.shape.key];
         match self.score {
             Score::ScaledDot => {
@@ -290,10 +271,6 @@ impl<'p, T: Real> Attender<'p, T> {
             }
         }
     }
-
-    fn dot_scale(&self) -> T {
-        T::of(self.shape.key as f64).sqrt().recip()
-    }
 }
 
 #[derive(Clone, Copy)]
@@ -307,7 +284,7 @@ enum Plan {
 /// Writes `e^{2x}`; false if some |x| is beyond the limit.
 #[inline(always)]
 fn exp_twice<T: Real>(x: &[T], out: &mut [T]) -> bool {
-    let limit = Attender::<T>::limit();
+    let limit = tanh::limit();
     let mut within = true;
     for (to, &x) in out.iter_mut().zip(x) {
         *to = (x + x).exp_inline();
@@ -319,13 +296,13 @@ fn exp_twice<T: Real>(x: &[T], out: &mut [T]) -> bool {
 /// Writes `r = 1 / (e^{2q} e^{2k} + 1)` and returns `va · r`.
 #[inline(always)]
 fn exp_tanh<T: Real>(exp_query: &[T], exp_key: &[T], vector: &[T], r: &mut [T]) -> T {
-    let ((q, q_rest), (k, k_rest)) = (exp_query.as_chunks::<LANES>(), exp_key.as_chunks::<LANES>());
-    let (v, v_rest) = vector.as_chunks::<LANES>();
-    let (r, r_rest) = r.as_chunks_mut::<LANES>();
+    let ((q, q_rest), (k, k_rest)) = (exp_query.as_chunks::<WIDE>(), exp_key.as_chunks::<WIDE>());
+    let (v, v_rest) = vector.as_chunks::<WIDE>();
+    let (r, r_rest) = r.as_chunks_mut::<WIDE>();
     let one = T::one();
-    let mut sums = [T::zero(); LANES];
+    let mut sums = [T::zero(); WIDE];
     for (((q, k), v), r) in q.iter().zip(k).zip(v).zip(r) {
-        for l in 0..LANES {
+        for l in 0..WIDE {
             r[l] = one / q[l].mul_add(k[l], one);
             sums[l] = v[l].mul_add(r[l], sums[l]);
         }

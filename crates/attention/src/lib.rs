@@ -22,6 +22,7 @@
 pub mod composed;
 mod error;
 pub mod kernel;
+mod lanes;
 mod quadrant;
 mod quadrant_attention;
 pub mod running;

@@ -1,5 +1,7 @@
 //! How a pair of units is scored.
 
+use grid_ops::Real;
+
 /// The score `z(v, u)` of unit `u` as seen from unit `v`, before the softmax.
 ///
 /// `q` is a query made from `v`, `k` a key made from `u`, both with `a` channels.
@@ -30,4 +32,9 @@ impl Score {
     pub fn query_channels(self, keys: usize) -> usize {
         if self == Self::LinearAdditive { 0 } else { keys }
     }
+}
+
+/// `1/√a`, the factor of scaled dot products of `a` channels.
+pub(crate) fn dot_scale<T: Real>(a: usize) -> T {
+    T::of(a as f64).sqrt().recip()
 }

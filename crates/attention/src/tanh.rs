@@ -6,6 +6,7 @@
 use grid_ops::Real;
 use pulp::Simd;
 
+use crate::lanes::WIDE;
 use crate::tile::LANES;
 
 /// The largest |q| and |k| whose exponentials are multiplied: e^{4·limit} is within the range of
@@ -103,7 +104,7 @@ pub(crate) struct Slopes<'a, T> {
     pub(crate) of_keys: &'a mut [T],
     /// The same over sources, `[a]`.
     pub(crate) of_query: &'a mut [T],
-    /// `Σ dz r` is added, `[a, 16]`, spread over lanes.
+    /// `Σ dz r` is added, `[a, WIDE]`, spread over lanes.
     pub(crate) of_vector: &'a mut [T],
 }
 
@@ -131,7 +132,7 @@ impl<T: Real> Slopes<'_, T> {
             *dz = T::load(simd, &self.dz[at + v * lanes..]);
         }
         let rows = self.r.chunks_exact(LANES).zip(self.of_keys.chunks_exact_mut(LANES));
-        let sums = self.of_query.iter_mut().zip(self.of_vector.chunks_exact_mut(16));
+        let sums = self.of_query.iter_mut().zip(self.of_vector.chunks_exact_mut(WIDE));
         for ((r, of_keys), (of_query, of_vector)) in rows.zip(sums) {
             let (r, of_keys) = (&r[at..at + V * lanes], &mut of_keys[at..at + V * lanes]);
             let (mut sum_r, mut sum_slope) = (zero, zero);

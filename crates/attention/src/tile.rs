@@ -18,6 +18,8 @@ use sight::mask;
 pub use sight::{Sight, own_sight, sights};
 
 use crate::kernel::RowShape;
+use crate::lanes::{WIDE, total};
+use crate::score::dot_scale;
 use crate::{Score, tanh};
 
 /// Rows and columns of units in a tile.
@@ -140,10 +142,6 @@ impl<'p, T: Real> Attention<'p, T> {
         self.score != Score::TanhAdditive || x.abs() <= tanh::limit()
     }
 
-    fn dot_scale(&self) -> T {
-        T::of(self.shape.key as f64).sqrt().recip()
-    }
-
     /// Queries of a tile: the last `a` channels of each of `rows`, `[units, width]`.
     #[inline(always)]
     pub fn queries(&self, rows: &[T], width: usize) -> Queries<T> {
@@ -152,7 +150,8 @@ impl<'p, T: Real> Attention<'p, T> {
         for row in rows.chunks_exact(width) {
             raw.extend_from_slice(&row[width - a..]);
         }
-        let scale = if self.score == Score::ScaledDot { self.dot_scale() } else { T::one() };
+        let scale =
+            if self.score == Score::ScaledDot { dot_scale(self.shape.key) } else { T::one() };
         let mut scored = raw.clone();
         let mut moderate = true;
         for x in &mut scored {
@@ -289,7 +288,7 @@ impl<T: Real> Targets<T> {
     /// zero if it has seen nothing. Returns the log-sum-exp of its scores.
     #[inline(always)]
     pub fn finish(&mut self, unit: usize) -> T {
-        let sum = total(&self.sums[unit]);
+        let sum = total(self.sums[unit]);
         if self.top[unit] == T::neg_infinity() && sum == T::zero() {
             return T::zero();
         }
@@ -299,9 +298,6 @@ impl<T: Real> Targets<T> {
         self.top[unit] + sum.ln()
     }
 }
-
-/// Numbers that are reduced side by side, so that the loops vectorise in a fixed order.
-const WIDE: usize = 16;
 
 #[inline(always)]
 fn largest<T: Real>(z: &[T]) -> T {
@@ -327,17 +323,4 @@ fn weigh_up<T: Real>(z: &mut [T], top: T, factor: T, sums: &mut [T; WIDE]) {
         }
     }
     *sums = joined;
-}
-
-#[inline(always)]
-fn total<T: Real>(sums: &[T; WIDE]) -> T {
-    let mut sums = *sums;
-    let mut width = WIDE / 2;
-    while width > 0 {
-        for l in 0..width {
-            sums[l] = sums[l] + sums[l + width];
-        }
-        width /= 2;
-    }
-    sums[0]
 }

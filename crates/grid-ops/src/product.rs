@@ -120,11 +120,13 @@ impl Product {
         let mut i = 0;
         // SAFETY: as the caller promises; `i` and the rows after it stay below `m`.
         unsafe {
-            while i + 4 <= m {
-                self.block::<T, S, 4, V>(simd, (i, j), a, b, start, c);
-                i += 4;
+            while i + 6 <= m {
+                self.block::<T, S, 6, V>(simd, (i, j), a, b, start, c);
+                i += 6;
             }
             match m - i {
+                5 => self.block::<T, S, 5, V>(simd, (i, j), a, b, start, c),
+                4 => self.block::<T, S, 4, V>(simd, (i, j), a, b, start, c),
                 3 => self.block::<T, S, 3, V>(simd, (i, j), a, b, start, c),
                 2 => self.block::<T, S, 2, V>(simd, (i, j), a, b, start, c),
                 1 => self.block::<T, S, 1, V>(simd, (i, j), a, b, start, c),

@@ -4,9 +4,11 @@ use grid_ops::{Product, Real, Start};
 use pulp::Simd;
 
 use super::sight::mask;
-use super::{Attention, LANES, Queries, Scratch, Sight, Sources, WIDE, total};
+use super::{Attention, LANES, Queries, Scratch, Sight, Sources};
 use crate::Score;
 use crate::kernel::RowShape;
+use crate::lanes::{WIDE, total};
+use crate::score::dot_scale;
 use crate::tanh::Slopes;
 
 /// Targets whose upstream gradient is known.
@@ -151,7 +153,7 @@ impl<T: Real> Attention<'_, T> {
 
     /// Brings in the factors that gradients of queries, `[units, a]`, lack.
     pub fn finish_queries(&self, queries: &mut [T]) {
-        let scale = self.dot_scale();
+        let scale = dot_scale(self.shape.key);
         for row in queries.chunks_exact_mut(self.shape.key) {
             for (c, x) in row.iter_mut().enumerate() {
                 let factor = match self.score {
@@ -167,7 +169,7 @@ impl<T: Real> Attention<'_, T> {
     pub fn finish_vector(&self, of_queries: &QueryGradients<T>) -> Vec<T> {
         // dz/dva = t = 1 - 2 r, and Σ dz is zero in a softmax.
         let (lanes, _) = of_queries.vector.as_chunks::<WIDE>();
-        lanes.iter().map(|sums| T::of(-2.0) * total(sums)).collect()
+        lanes.iter().map(|&sums| T::of(-2.0) * total(sums)).collect()
     }
 }
 

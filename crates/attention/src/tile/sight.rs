@@ -2,7 +2,8 @@
 
 use grid_ops::Real;
 
-use super::{LANES, WIDE};
+use super::LANES;
+use crate::lanes::WIDE;
 use crate::{Tile, diagonals_of};
 
 /// Which sources of a tile some targets see.

@@ -148,7 +148,7 @@ pub(super) fn backward<T: Real>(
                     memory: here.of(&memory, width),
                     passed,
                     hidden: here.of(hidden, d),
-                    grad_hidden: here.of(grad_hidden, d).to_vec(),
+                    grad: here.of(grad_hidden, d).to_vec(),
                     known: &known,
                     of_queries: &mut *of_queries,
                     index,
@@ -186,7 +186,7 @@ struct BackwardTile<'a, T> {
     passed: &'a Passed<T>,
     /// The tile's hidden states and their gradient.
     hidden: &'a [T],
-    grad_hidden: Vec<T>,
+    grad: Vec<T>,
     known: &'a [Option<Known<T>>],
     of_queries: &'a mut QueryGradients<T>,
     index: usize,
@@ -198,8 +198,7 @@ impl<T: Real> WithSimd for BackwardTile<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
-        let Self { shared, matrix, memory, passed, hidden, known, of_queries, index, .. } = self;
-        let mut grad_hidden = self.grad_hidden;
+        let Self { shared, matrix, memory, passed, hidden, grad, known, of_queries, index } = self;
         let Shared { plan, tiling, attention, input } = shared;
         let (d, width) = (plan.shape.value, plan.shape.len());
         let here = tiling.tile(index);
@@ -222,7 +221,7 @@ impl<T: Real> WithSimd for BackwardTile<'_, T> {
         let attended = here.of(&passed.attended, d);
         let mut own = Known {
             queries: attention.queries(here.of(input, width), width),
-            grad: vec![T::zero(); here.units() * d],
+            grad,
             delta: vec![T::zero(); here.units()],
             log_sums: passed.log_sums[here.positions()].to_vec(),
         };
@@ -234,10 +233,9 @@ impl<T: Real> WithSimd for BackwardTile<'_, T> {
                 into.take(attention, unit, row);
                 of_memory[unit * width..][..width].copy_from_slice(row);
             }
-            plan.recall(simd, ((first, count), w), &rows, matrix, &mut grad_hidden);
+            plan.recall(simd, ((first, count), w), &rows, matrix, &mut own.grad);
             for unit in units {
                 let grad = &mut own.grad[unit * d..][..d];
-                grad.copy_from_slice(&grad_hidden[unit * d..][..d]);
                 plan.scan.activation.back(grad, &hidden[unit * d..]);
                 own.delta[unit] = dot(grad, &attended[unit * d..][..d]);
             }
