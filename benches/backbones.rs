@@ -6,6 +6,7 @@ use backbone::{
 };
 use candle_core::{DType, Device};
 use candle_nn::{VarBuilder, VarMap};
+use grid_ops::backward;
 
 use crate::{Case, Pass, Task, Work, var};
 
@@ -79,7 +80,7 @@ pub(crate) fn task(network: Network, [n, h, w]: [usize; 3], pass: Pass) -> anyho
     Ok(Box::new(move || {
         let maps = network.forward(&images, phase)?;
         if let (Pass::ForwardBackward, Some(last)) = (pass, maps.last()) {
-            drop(last.backward()?);
+            drop(backward(last)?);
         }
         Ok(())
     }))

@@ -1,6 +1,6 @@
 //! What is timed: the cases that the criterion suites and the comparison with PyTorch share.
 //!
-//! Times are taken through the public functions and candle's `backward()`, in `f32`.
+//! Times are taken through the public functions and `grid_ops::backward`, in `f32`.
 //!
 //! Not here: who is compared with whom (`cargo xtask bench`), and PyTorch's side of it
 //! (`peers/side.py`).
@@ -13,7 +13,7 @@ mod scans;
 
 pub use backbones::Network;
 use candle_core::{DType, Device, Tensor, Var};
-use grid_ops::{Activation, Conv2d, ConvTranspose2d, Corners, Pool, Rounding};
+use grid_ops::{Activation, Conv2d, ConvTranspose2d, Corners, Pool, Rounding, backward_from};
 pub use metrics::Labels;
 pub use photographs::{Files, Reader};
 pub use scans::{Aggregate, Peer, ScanSizes, growth};
@@ -261,10 +261,19 @@ fn task<const N: usize>(
 ) -> Task {
     let tracked = inputs.map(Var::into_inner);
     let detached = tracked.each_ref().map(Tensor::detach);
+    let mut ones = None;
     Box::new(move || {
         match pass {
             Pass::Forward => drop(run(&detached)?),
-            Pass::ForwardBackward => drop(run(&tracked)?.backward()?),
+            Pass::ForwardBackward => {
+                let y = run(&tracked)?;
+                // The other side has its gradient of ones from an earlier run, too.
+                let ones = match &ones {
+                    Some(ones) => ones,
+                    None => ones.insert(y.detach().ones_like()?),
+                };
+                drop(backward_from(&y, ones)?);
+            }
         }
         Ok(())
     })

@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use backbone::{ConvNorm, ConvNormSpec, NormMode, Phase};
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{Init, VarBuilder, VarMap};
-use grid_ops::{Activation, Conv2d, Pool, Rounding, conv2d, max_pool2d, upsampled_cross_entropy};
+use grid_ops::{
+    Activation, Conv2d, Pool, Rounding, backward, conv2d, max_pool2d, upsampled_cross_entropy,
+};
 
 use crate::Pass;
 
@@ -106,7 +108,7 @@ impl Step {
         if pass == Pass::Forward {
             return Ok(());
         }
-        let grads = loss.backward()?;
+        let grads = backward(&loss)?;
         for (name, var) in &self.vars {
             // Running statistics have no gradient.
             let (Some(grad), Some(velocity)) = (grads.get(var), self.velocities.get_mut(name))

@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
+use grid_ops::backward;
 
 use crate::clock::{Clock, Part};
 use crate::data::Batch;
@@ -28,7 +29,7 @@ pub fn gradients(
 ) -> anyhow::Result<Gradients> {
     let maps = parser.maps(&batch.inputs, Phase::Train)?;
     let (loss, value) = loss_of(parser, &maps, batch, class_weights, clock)?;
-    let of = if value.is_finite() { Some(loss.backward()?) } else { None };
+    let of = if value.is_finite() { Some(backward(&loss)?) } else { None };
     clock.ran(Part::Backward);
     Ok(Gradients { loss: value, of })
 }

@@ -8,7 +8,8 @@
 //! zeros of and adds up is one number, the count of gradients that were handed over.
 //!
 //! Operations of candle itself see the result as any other tensor: its gradient, summed by candle,
-//! goes into the same inbox. Variables get theirs from candle, as always.
+//! goes into the same inbox. Variables get theirs from candle, as always, unless
+//! [`crate::backward`] runs the pass.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
@@ -19,7 +20,8 @@ use candle_core::{
     bail,
 };
 
-use crate::Elements;
+use crate::backward::hand_over;
+use crate::{Elements, add};
 
 type Grads = [Option<Tensor>; 3];
 
@@ -130,11 +132,14 @@ impl Node {
             (Op::Three(op), [x, z, v]) => op.bwd(x, z, v, y, &grad)?.into(),
             _ => bail!("an operation of another number of inputs"),
         };
-        let mut to_candle = grads;
-        for (grad, (_, inbox)) in to_candle.iter_mut().zip(&self.sources) {
-            if let (Some(inbox), Some(grad)) = (inbox, grad) {
-                *grad = inbox.put(grad)?;
-            }
+        let mut to_candle = Grads::default();
+        for ((left, grad), (source, inbox)) in to_candle.iter_mut().zip(grads).zip(&self.sources) {
+            *left = match (grad, inbox) {
+                (Some(grad), Some(inbox)) => Some(inbox.put(&grad)?),
+                (Some(grad), None) if source.is_variable() => hand_over(source, grad)?,
+                (grad, None) => grad,
+                (None, Some(_)) => None,
+            };
         }
         Ok(to_candle)
     }
@@ -196,7 +201,9 @@ impl Inbox {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = all.remove(&thread::current().id());
         let arrived = match before {
-            Some(Arrived { sum, count }) => Arrived { sum: (sum + grad)?, count: count + 1.0 },
+            Some(Arrived { sum, count }) => {
+                Arrived { sum: add::sum(&sum, grad)?, count: count + 1.0 }
+            }
             None => Arrived { sum: grad.detach(), count: 1.0 },
         };
         all.insert(thread::current().id(), arrived);
@@ -218,7 +225,7 @@ impl Inbox {
 struct Token(Arc<Node>);
 
 /// One number, whatever it is.
-fn number() -> candle_core::Result<(CpuStorage, Shape)> {
+pub(crate) fn number() -> candle_core::Result<(CpuStorage, Shape)> {
     Ok((CpuStorage::F32(vec![0.0]), Shape::from(1)))
 }
 

@@ -19,13 +19,15 @@
 //! [`composed`].
 //!
 //! [`Real`], [`matmul`], [`Product`], [`RowsProduct`], [`view`] and [`Elements`] are what other crates build kernels of their own with;
-//! [`apply1`], [`apply2`] and [`apply3`] make operations of them whose gradients candle need not sum.
+//! [`apply1`], [`apply2`] and [`apply3`] make operations of them whose gradients candle need not sum, and [`backward`] a pass in which it
+//! need not sum those of variables either.
 //!
 //! Not here: parameters and configurations of networks, and what candle already does right.
 
 mod add;
 mod argmax;
 mod avg_pool;
+mod backward;
 mod batch_norm;
 pub mod composed;
 mod conv2d;
@@ -51,6 +53,7 @@ mod units;
 pub use add::add;
 pub use argmax::argmax_upsampled;
 pub use avg_pool::{avg_pool2d, global_avg_pool};
+pub use backward::{backward, backward_from};
 pub use batch_norm::{BatchNorm, batch_norm, batch_norm_frozen};
 pub use conv2d::{Activation, Conv2d, ConvTranspose2d, conv_transpose2d, conv2d};
 pub use cross_entropy::{IGNORE, cross_entropy, upsampled_cross_entropy};

@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use candle_core::{DType, Device, Tensor, Var};
-use grid_ops::{Activation, Conv2d, Pool, Rounding, add, batch_norm, conv2d, max_pool2d};
+use grid_ops::{
+    Activation, Conv2d, Pool, Rounding, add, backward, backward_from, batch_norm, conv2d,
+    max_pool2d,
+};
 use testkit::{assert_close, check_gradients, tensor, var};
 
 fn flat(t: &Tensor) -> Vec<f64> {
@@ -97,4 +100,28 @@ fn long_chains_are_dropped_whole() {
     }
     let grads = y.backward().unwrap();
     assert_eq!(flat(grads.get(&x).unwrap()), [2001.0; 2]);
+}
+
+/// Variables that go into several operations, of this crate and of candle.
+#[test]
+fn a_pass_that_takes_variables_from_candle_makes_the_same_gradients() {
+    let (x, weight, gamma) = (var(1, &[2, 3, 5, 6]), var(2, &[3, 3, 3, 3]), var(3, &[3]));
+    let y = block(&x, &weight, &gamma).unwrap();
+    let decay = (weight.sqr().unwrap().sum_all().unwrap() * 0.5).unwrap();
+    let loss = (y.sqr().unwrap().sum_all().unwrap() + decay).unwrap();
+    let [candle, ours] = [loss.backward(), backward(&loss)].map(Result::unwrap);
+    for variable in [&x, &weight, &gamma] {
+        let [candle, ours] = [&candle, &ours].map(|grads| flat(grads.get(variable).unwrap()));
+        assert_close(&ours, &candle, 1e-12);
+    }
+    // The same direction, given instead of made of a loss.
+    let direction = tensor(4, y.dims());
+    let product = (&y * &direction).unwrap().sum_all().unwrap();
+    let [made, given] = [backward(&product), backward_from(&y, &direction)].map(Result::unwrap);
+    for variable in [&x, &weight, &gamma] {
+        let [made, given] = [&made, &given].map(|grads| flat(grads.get(variable).unwrap()));
+        assert_close(&given, &made, 1e-12);
+    }
+    let error = backward_from(&y, &tensor(4, &[3])).unwrap_err().to_string();
+    assert!(error.contains("got [3]"), "{error}");
 }
