@@ -48,7 +48,8 @@ pub struct Branch {
 /// The scale of a network, if it has one.
 pub(crate) type Scale = Option<Arc<dyn BranchScale>>;
 
-/// One forward pass through the branches of a stage.
+/// One forward pass through the branches of a stage; by default without a scale.
+#[derive(Default)]
 pub(crate) struct ScalePass<'a> {
     scale: Option<&'a dyn BranchScale>,
     memory: Vec<Tensor>,

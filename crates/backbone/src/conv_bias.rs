@@ -6,7 +6,8 @@ use candle_nn::{Init, VarBuilder};
 use grid_ops::{Activation, Conv2d, conv2d};
 
 use crate::error::Result;
-use crate::network::NormMode;
+use crate::network::{NormMode, Phase};
+use crate::part::Part;
 
 /// The geometry of a [`ConvBias`].
 #[derive(Clone, Copy)]
@@ -60,5 +61,11 @@ impl ConvBias {
     /// - returns: `[n, k, h', w']`, as [`conv2d`]
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         Ok(conv2d(x, &self.weight, Some(&self.bias), &self.config)?)
+    }
+}
+
+impl Part for ConvBias {
+    fn forward(&self, x: &Tensor, _: Phase) -> Result<Tensor> {
+        self.forward(x)
     }
 }

@@ -9,6 +9,7 @@ use grid_ops::{Activation, Conv2d, batch_norm, conv2d};
 
 use crate::error::{Error, Result};
 use crate::network::{NormMode, Phase};
+use crate::part::Part;
 use crate::running_stats::{self, RunningStats};
 
 /// Added to variances, as in torchvision's networks.
@@ -169,7 +170,10 @@ impl ConvNorm {
                 let config = self.conv(self.spec.activation);
                 Ok(conv2d(x, &self.weight, Some(bias), &config)?)
             }
-            (Norm::Learnt { gamma, beta, statistics, training: TrainBy::Batch }, Phase::Train) => {
+            (
+                Norm::Learnt { gamma, beta, statistics, training: TrainBy::Batch },
+                Phase::Train | Phase::TrainRecomputing | Phase::TrainAgain,
+            ) => {
                 let config = self.conv(Activation::Identity);
                 let y = conv2d(x, &self.weight, self.bias.as_ref(), &config)?;
                 let (n, _, h, w) = y.dims4()?;
@@ -178,7 +182,9 @@ impl ConvNorm {
                     return Err(Error::SingleValue { layer, got: y.dims().to_vec() });
                 }
                 let normed = batch_norm(&y, gamma, beta, EPSILON, self.spec.activation)?;
-                statistics.update(&normed.mean, &normed.var, n * h * w)?;
+                if phase != Phase::TrainAgain {
+                    statistics.update(&normed.mean, &normed.var, n * h * w)?;
+                }
                 Ok(normed.y)
             }
             // Folding costs as much as the weights have elements: far less than another pass over
@@ -217,6 +223,12 @@ impl ConvNorm {
         let ConvNormSpec { kernel, stride, dilation, groups, .. } = self.spec;
         let padding = dilation * (kernel / 2);
         Conv2d { stride, padding, dilation, groups, activation }
+    }
+}
+
+impl Part for ConvNorm {
+    fn forward(&self, x: &Tensor, phase: Phase) -> Result<Tensor> {
+        self.forward(x, phase)
     }
 }
 

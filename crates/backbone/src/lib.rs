@@ -33,6 +33,7 @@ mod conv_norm;
 mod error;
 mod mobilenet_v2;
 mod network;
+mod part;
 mod pooling;
 mod resnet;
 mod running_stats;

@@ -2,6 +2,7 @@
 //! 2018, table 2), with torchvision's names.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
@@ -13,6 +14,7 @@ use crate::error::Result;
 use crate::network::{
     Backbone, NormMode, Phase, Stage, check_image, load_statistics, statistics_of,
 };
+use crate::part::{self, Block, run_blocks};
 use crate::striding::{Striding, output_stride};
 
 /// Output stride of the network as published.
@@ -59,9 +61,9 @@ impl MobileNetV2Config {
 
 pub(crate) struct MobileNetV2 {
     stages: Vec<Stage>,
-    stem: ConvNorm,
+    stem: Arc<ConvNorm>,
     /// `features.1` to `features.17`.
-    blocks: Vec<InvertedResidual>,
+    blocks: Vec<Arc<InvertedResidual>>,
     scale: Scale,
 }
 
@@ -96,7 +98,7 @@ impl MobileNetV2 {
             groups: 1,
             activation: Activation::Relu6,
         };
-        let stem = ConvNorm::new(spec, vb.pp("0.0"), vb.pp("0.1"), mode)?;
+        let stem = Arc::new(ConvNorm::new(spec, vb.pp("0.0"), vb.pp("0.1"), mode)?);
         let (mut stages, mut blocks) = (Vec::new(), Vec::new());
         let mut inputs = STEM;
         for (group, [expansion, channels, count, first_stride]) in GROUPS.into_iter().enumerate() {
@@ -113,7 +115,12 @@ impl MobileNetV2 {
                 } else {
                     Join::Plain
                 };
-                blocks.push(InvertedResidual::new(&shape, vb.pp(index).pp("conv"), mode, join)?);
+                blocks.push(Arc::new(InvertedResidual::new(
+                    &shape,
+                    vb.pp(index).pp("conv"),
+                    mode,
+                    join,
+                )?));
                 inputs = channels;
                 if STAGES.contains(&index) {
                     let name = format!("features.{index}");
@@ -125,7 +132,7 @@ impl MobileNetV2 {
     }
 
     fn layers(&self) -> impl Iterator<Item = &ConvNorm> {
-        std::iter::once(&self.stem).chain(self.blocks.iter().flat_map(|block| &block.layers))
+        std::iter::once(&*self.stem).chain(self.blocks.iter().flat_map(|block| &block.layers))
     }
 }
 
@@ -140,12 +147,10 @@ impl Backbone for MobileNetV2 {
 
     fn stage(&self, nth: usize, x: &Tensor, phase: Phase) -> Result<Tensor> {
         let (x, first) = match nth {
-            0 => (self.stem.forward(x, phase)?, 0),
+            0 => (part::run(&self.stem, x, phase)?, 0),
             _ => (x.clone(), STAGES[nth - 1]),
         };
-        let mut scales = ScalePass::new(&self.scale);
-        let blocks = &self.blocks[first..STAGES[nth]];
-        blocks.iter().try_fold(x, |x, block| block.forward(&x, phase, &mut scales))
+        run_blocks(&self.blocks[first..STAGES[nth]], x, phase, &self.scale)
     }
 
     fn running_statistics(&self) -> Vec<(String, Tensor)> {
@@ -157,7 +162,7 @@ impl Backbone for MobileNetV2 {
     }
 
     fn branches(&self) -> Vec<Branch> {
-        let branch = |block: &InvertedResidual| match &block.join {
+        let branch = |block: &Arc<InvertedResidual>| match &block.join {
             Join::Residual(branch) => Some(branch.clone()),
             Join::Plain => None,
         };
@@ -209,7 +214,9 @@ impl InvertedResidual {
         layers.push(ConvNorm::new(projection, vb.pp(k), vb.pp(k + 1), mode)?);
         Ok(Self { layers, join })
     }
+}
 
+impl Block for InvertedResidual {
     fn forward(&self, x: &Tensor, phase: Phase, scales: &mut ScalePass) -> Result<Tensor> {
         let mut y = x.clone();
         for layer in &self.layers {

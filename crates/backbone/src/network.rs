@@ -85,6 +85,12 @@ pub struct Stage {
 pub enum Phase {
     /// Trained norms take the statistics of the batch and update the running ones.
     Train,
+    /// The same with less memory: of each block only its input is kept, and the block is computed
+    /// again in the backward pass, which [`grid_ops::backward`] must run. Where a
+    /// [`crate::BranchScale`] remembers something from block to block, as [`Phase::Train`].
+    TrainRecomputing,
+    /// As [`Phase::Train`] of a batch that was seen before: the running statistics stay.
+    TrainAgain,
     /// All norms take the running statistics; nothing changes.
     Eval,
 }

@@ -5,6 +5,7 @@ mod block;
 mod config;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use block::{Block, BlockShape, Shortcut};
 use candle_core::Tensor;
@@ -12,12 +13,13 @@ use candle_nn::VarBuilder;
 pub use config::{ResNetConfig, StemPool, StridePlace};
 use grid_ops::{Activation, Pool, Rounding, max_pool2d};
 
-use crate::branch::{Branch, Scale, ScalePass};
+use crate::branch::{Branch, Scale};
 use crate::conv_norm::{ConvNorm, ConvNormSpec};
 use crate::error::Result;
 use crate::network::{
     Backbone, NormMode, Phase, Stage, check_image, load_statistics, statistics_of,
 };
+use crate::part::{self, Part};
 use crate::striding::Striding;
 
 /// Channels of the stem, at any width.
@@ -59,13 +61,24 @@ impl Depth {
     }
 }
 
+/// The 7×7 convolution and the pooling behind it.
+struct Stem {
+    conv: ConvNorm,
+    pool: Pool,
+}
+
+impl Part for Stem {
+    fn forward(&self, x: &Tensor, phase: Phase) -> Result<Tensor> {
+        Ok(max_pool2d(&self.conv.forward(x, phase)?, &self.pool)?)
+    }
+}
+
 pub(crate) struct ResNet {
     depth: Depth,
     stages: Vec<Stage>,
-    stem: ConvNorm,
-    pool: Pool,
+    stem: Arc<Stem>,
     /// The blocks of `layer1` to `layer4`.
-    layers: Vec<Vec<Block>>,
+    layers: Vec<Vec<Arc<Block>>>,
     scale: Scale,
 }
 
@@ -88,7 +101,7 @@ impl ResNet {
             groups: 1,
             activation: Activation::Relu,
         };
-        let stem = ConvNorm::new(spec, vb.pp("conv1"), vb.pp("bn1"), mode)?;
+        let conv = ConvNorm::new(spec, vb.pp("conv1"), vb.pp("bn1"), mode)?;
         // The least output stride is 8, so that the pooling always has its own.
         let (stride, _) = striding.next(2);
         let (padding, rounding) = match config.stem_pool {
@@ -97,6 +110,7 @@ impl ResNet {
             StemPool::PaddedAfter => (0, Rounding::Ceil),
         };
         let pool = Pool { kernel: 3, stride, padding, rounding };
+        let stem = Arc::new(Stem { conv, pool });
         let mut inputs = STEM;
         let (mut stages, mut layers) = (Vec::new(), Vec::new());
         for (nth, count) in depth.blocks().into_iter().enumerate() {
@@ -126,18 +140,18 @@ impl ResNet {
                         Shortcut::Input
                     },
                 };
-                blocks.push(Block::new(depth, &shape, branch, &vb, mode)?);
+                blocks.push(Arc::new(Block::new(depth, &shape, branch, &vb, mode)?));
                 inputs = channels;
             }
             layers.push(blocks);
             stages.push(Stage { name, channels, stride: striding.stride() });
         }
-        Ok(Self { depth, stages, stem, pool, layers, scale })
+        Ok(Self { depth, stages, stem, layers, scale })
     }
 
     fn convs(&self) -> impl Iterator<Item = &ConvNorm> {
         let blocks = self.layers.iter().flatten();
-        std::iter::once(&self.stem).chain(blocks.flat_map(Block::convs))
+        std::iter::once(&self.stem.conv).chain(blocks.flat_map(|block| block.convs()))
     }
 }
 
@@ -153,11 +167,10 @@ impl Backbone for ResNet {
 
     fn stage(&self, nth: usize, x: &Tensor, phase: Phase) -> Result<Tensor> {
         let x = match nth {
-            0 => max_pool2d(&self.stem.forward(x, phase)?, &self.pool)?,
+            0 => part::run(&self.stem, x, phase)?,
             _ => x.clone(),
         };
-        let mut scales = ScalePass::new(&self.scale);
-        self.layers[nth].iter().try_fold(x, |x, block| block.forward(&x, phase, &mut scales))
+        part::run_blocks(&self.layers[nth], x, phase, &self.scale)
     }
 
     fn running_statistics(&self) -> Vec<(String, Tensor)> {

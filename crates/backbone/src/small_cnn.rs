@@ -1,6 +1,7 @@
 //! A small network for small images, trained from scratch.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
@@ -11,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::network::{
     Backbone, NormMode, Phase, Stage, check_image, load_statistics, statistics_of,
 };
+use crate::part;
 use crate::striding::{Striding, output_stride};
 
 /// The deepest network: stride 64.
@@ -74,7 +76,7 @@ impl SmallCnnConfig {
 pub(crate) struct SmallCnn {
     stages: Vec<Stage>,
     /// The blocks of each stage.
-    blocks: Vec<Vec<ConvNorm>>,
+    blocks: Vec<Vec<Arc<ConvNorm>>>,
 }
 
 impl SmallCnn {
@@ -99,7 +101,7 @@ impl SmallCnn {
                     groups: 1,
                     activation: Activation::Relu,
                 };
-                stage.push(ConvNorm::new(spec, vb.pp("conv"), vb.pp("norm"), mode)?);
+                stage.push(Arc::new(ConvNorm::new(spec, vb.pp("conv"), vb.pp("norm"), mode)?));
                 inputs = channels;
             }
             blocks.push(stage);
@@ -119,14 +121,14 @@ impl Backbone for SmallCnn {
     }
 
     fn stage(&self, nth: usize, x: &Tensor, phase: Phase) -> Result<Tensor> {
-        self.blocks[nth].iter().try_fold(x.clone(), |x, block| block.forward(&x, phase))
+        self.blocks[nth].iter().try_fold(x.clone(), |x, block| part::run(block, &x, phase))
     }
 
     fn running_statistics(&self) -> Vec<(String, Tensor)> {
-        statistics_of(self.blocks.iter().flatten())
+        statistics_of(self.blocks.iter().flatten().map(Arc::as_ref))
     }
 
     fn load_running_statistics(&self, statistics: &BTreeMap<String, Tensor>) -> Result<()> {
-        load_statistics(self.blocks.iter().flatten(), statistics)
+        load_statistics(self.blocks.iter().flatten().map(Arc::as_ref), statistics)
     }
 }

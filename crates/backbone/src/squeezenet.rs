@@ -2,6 +2,7 @@
 //! 2016; the smaller version from its authors' repository), with torchvision's names.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
@@ -10,6 +11,7 @@ use grid_ops::Rounding;
 use crate::conv_bias::{ConvBias, ConvBiasSpec};
 use crate::error::Result;
 use crate::network::{Backbone, NormMode, Phase, Stage, check_image};
+use crate::part::{self, Part};
 use crate::pooling::max_pool;
 use crate::striding::{Striding, output_stride};
 
@@ -49,7 +51,7 @@ impl SqueezeNetConfig {
 
 pub(crate) struct SqueezeNet {
     stages: Vec<Stage>,
-    stem: ConvBias,
+    stem: Arc<ConvBias>,
     groups: Vec<Group>,
     /// The least height and width of an image.
     least: usize,
@@ -58,7 +60,7 @@ pub(crate) struct SqueezeNet {
 /// A pooling and the fire modules behind it.
 struct Group {
     pool_stride: usize,
-    fires: Vec<Fire>,
+    fires: Vec<Arc<Fire>>,
 }
 
 /// A 1×1 convolution to few channels, then a 1×1 and a 3×3 one side by side.
@@ -74,7 +76,7 @@ impl SqueezeNet {
         let vb = vb.pp("features");
         let (stride, dilation) = striding.next(2);
         let spec = ConvBiasSpec { channels: [3, STEM], kernel: 3, stride, padding: 0, dilation };
-        let stem = ConvBias::new(spec, &vb.pp(0), mode)?;
+        let stem = Arc::new(ConvBias::new(spec, &vb.pp(0), mode)?);
         // Modules 0 and 1 are the stem and its ReLU; every group begins with a pooling.
         let (mut module, mut inputs) = (2, STEM);
         let (mut stages, mut groups) = (Vec::new(), Vec::new());
@@ -88,13 +90,13 @@ impl SqueezeNet {
                     let spec = ConvBiasSpec::same(channels, kernel, striding.dilation());
                     ConvBias::new(spec, &vb.pp(name), mode)
                 };
-                fires.push(Fire {
+                fires.push(Arc::new(Fire {
                     squeeze: conv("squeeze", [inputs, squeezed], 1)?,
                     expand: [
                         conv("expand1x1", [squeezed, expanded], 1)?,
                         conv("expand3x3", [squeezed, expanded], 3)?,
                     ],
-                });
+                }));
                 module += 1;
                 inputs = 2 * expanded;
             }
@@ -119,11 +121,11 @@ impl Backbone for SqueezeNet {
         check_image("squeezenet-1.1", self.least, x)
     }
 
-    fn stage(&self, nth: usize, x: &Tensor, _phase: Phase) -> Result<Tensor> {
-        let x = if nth == 0 { self.stem.forward(x)? } else { x.clone() };
+    fn stage(&self, nth: usize, x: &Tensor, phase: Phase) -> Result<Tensor> {
+        let x = if nth == 0 { part::run(&self.stem, x, phase)? } else { x.clone() };
         let group = &self.groups[nth];
         let x = max_pool(&x, 3, group.pool_stride, Rounding::Ceil)?;
-        group.fires.iter().try_fold(x, |x, fire| fire.forward(&x))
+        group.fires.iter().try_fold(x, |x, fire| part::run(fire, &x, phase))
     }
 
     fn running_statistics(&self) -> Vec<(String, Tensor)> {
@@ -135,14 +137,14 @@ impl Backbone for SqueezeNet {
     }
 }
 
-impl Fire {
+impl Part for Fire {
     /// The module's output.
     ///
     /// # Shapes
     ///
     /// - `x`: `[n, c, h, w]`
     /// - returns: `[n, k, h, w]`, the channels of the 1×1 convolution first
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, _: Phase) -> Result<Tensor> {
         let x = self.squeeze.forward(x)?;
         let [pointwise, spatial] = &self.expand;
         Ok(Tensor::cat(&[pointwise.forward(&x)?, spatial.forward(&x)?], 1)?)

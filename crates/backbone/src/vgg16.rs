@@ -2,6 +2,7 @@
 //! recognition*, ICLR 2015, table 1, column D), with torchvision's names.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
@@ -13,6 +14,7 @@ use crate::error::Result;
 use crate::network::{
     Backbone, NormMode, Phase, Stage, check_image, load_statistics, statistics_of,
 };
+use crate::part::{self, Part};
 use crate::pooling::max_pool;
 use crate::striding::{Striding, output_stride};
 
@@ -63,14 +65,17 @@ impl Vgg16Config {
 
 pub(crate) struct Vgg16 {
     stages: Vec<Stage>,
-    groups: Vec<Group>,
+    groups: Vec<Arc<Group>>,
 }
 
 struct Group {
-    convs: Vec<Conv>,
+    convs: Arc<Convs>,
     /// The stride of the pooling behind them, if there is one.
     pool_stride: Option<usize>,
 }
+
+/// The convolutions of a group.
+struct Convs(Vec<Conv>);
 
 enum Conv {
     Plain(ConvBias),
@@ -124,16 +129,32 @@ impl Vgg16 {
                 stages.push(Stage { name, channels, stride: striding.stride() });
             }
             module += 1;
-            groups.push(Group { convs, pool_stride });
+            let convs = Arc::new(Convs(convs));
+            groups.push(Arc::new(Group { convs, pool_stride }));
         }
         Ok(Self { stages, groups })
     }
 
     fn norms(&self) -> impl Iterator<Item = &ConvNorm> {
-        self.groups.iter().flat_map(|group| &group.convs).filter_map(|conv| match conv {
+        self.groups.iter().flat_map(|group| &group.convs.0).filter_map(|conv| match conv {
             Conv::Plain(_) => None,
             Conv::Normed(conv) => Some(conv),
         })
+    }
+}
+
+impl Part for Convs {
+    fn forward(&self, x: &Tensor, phase: Phase) -> Result<Tensor> {
+        self.0.iter().try_fold(x.clone(), |x, conv| match conv {
+            Conv::Plain(conv) => conv.forward(&x),
+            Conv::Normed(conv) => conv.forward(&x, phase),
+        })
+    }
+}
+
+impl Part for Group {
+    fn forward(&self, x: &Tensor, phase: Phase) -> Result<Tensor> {
+        pooled(self, self.convs.forward(x, phase)?)
     }
 }
 
@@ -164,16 +185,11 @@ impl Backbone for Vgg16 {
         if nth > 0 {
             x = pooled(&self.groups[last - 1], x)?;
         }
-        for (at, group) in self.groups.iter().enumerate().take(last + 1).skip(first) {
-            for conv in &group.convs {
-                x = match conv {
-                    Conv::Plain(conv) => conv.forward(&x)?,
-                    Conv::Normed(conv) => conv.forward(&x, phase)?,
-                };
-            }
-            if at < last {
-                x = pooled(group, x)?;
-            }
+        for group in self.groups.get(first..last).unwrap_or_default() {
+            x = part::run(group, &x, phase)?;
+        }
+        if let Some(group) = self.groups.get(last) {
+            x = part::run(&group.convs, &x, phase)?;
         }
         Ok(x)
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::evaluate::views;
 use anyhow::{Context, ensure};
-use backbone::BackboneConfig;
+use backbone::{BackboneConfig, Phase};
 use dense_rnn::DenseRnnConfig;
 use scene_data::{AugmentConfig, ClassWeights, DatasetConfig};
 
@@ -143,6 +143,9 @@ pub struct TrainingConfig {
     pub epochs: usize,
     /// Images a step. Default: 8.
     pub batch_size: usize,
+    /// Whether the backbone's blocks are computed again in the backward pass instead of being kept:
+    /// the same gradients in less memory and more time. Default: false.
+    pub recompute: bool,
     /// Batches whose gradients are averaged into one step. Default: 1.
     pub accumulate: usize,
     /// The rule of a step. Default: AdamW.
@@ -179,6 +182,7 @@ impl Default for TrainingConfig {
         Self {
             epochs: 12,
             batch_size: 8,
+            recompute: false,
             accumulate: 1,
             optimizer: OptimizerKind::AdamW,
             momentum: 0.9,
@@ -194,6 +198,13 @@ impl Default for TrainingConfig {
             augment: AugmentConfig::default(),
             epochs_per_validation: 1,
         }
+    }
+}
+
+impl TrainingConfig {
+    /// The phase of a training step's forward pass.
+    pub(crate) fn phase(&self) -> Phase {
+        if self.recompute { Phase::TrainRecomputing } else { Phase::Train }
     }
 }
 

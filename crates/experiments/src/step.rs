@@ -16,7 +16,8 @@ pub struct Gradients {
     pub of: Option<GradStore>,
 }
 
-/// The gradients, with everything between input and loss kept until they are made.
+/// The gradients; `phase` is [`Phase::Train`], or [`Phase::TrainRecomputing`] to keep less of the
+/// backbone until they are made.
 ///
 /// # Errors
 ///
@@ -25,9 +26,10 @@ pub fn gradients(
     parser: &Parser,
     batch: &Batch,
     class_weights: Option<&[f64]>,
+    phase: Phase,
     clock: &mut Clock,
 ) -> anyhow::Result<Gradients> {
-    let maps = parser.maps(&batch.inputs, Phase::Train)?;
+    let maps = parser.maps(&batch.inputs, phase)?;
     let (loss, value) = loss_of(parser, &maps, batch, class_weights, clock)?;
     let of = if value.is_finite() { Some(backward(&loss)?) } else { None };
     clock.ran(Part::Backward);
@@ -81,9 +83,53 @@ mod tests {
             let auxiliary = weight.map(|weight| AuxiliaryConfig { stage, channels: 4, weight });
             let model = ModelConfig { auxiliary, ..ModelConfig::default() };
             let (parser, _) = Parser::build(&model, 3, 1, None).unwrap();
-            gradients(&parser, &batch(&[1, 3, 32, 32], 3), None, &mut Clock::start()).unwrap().loss
+            let batch = batch(&[1, 3, 32, 32], 3);
+            gradients(&parser, &batch, None, Phase::Train, &mut Clock::start()).unwrap().loss
         };
         let (none, half, whole) = (loss(None), loss(Some(0.5)), loss(Some(1.0)));
         assert!(half > none && ((whole - none) - 2.0 * (half - none)).abs() < 1e-5);
+    }
+
+    /// Of every kind of backbone, with the running statistics that a step leaves behind.
+    #[test]
+    fn recomputing_blocks_changes_no_gradient() {
+        let kinds =
+            ["small-cnn", "vgg-16", "resnet-18", "resnet-50", "mobilenet-v2", "squeezenet-1.1"];
+        for kind in kinds {
+            let mut backbone: BackboneConfig =
+                serde_json::from_value(serde_json::json!({ "kind": kind })).unwrap();
+            if let BackboneConfig::Vgg16(vgg) = &mut backbone {
+                vgg.norm = backbone::VggNorm::Batch;
+            }
+            let deepest = backbone.stages().unwrap().last().unwrap().stride;
+            let model = ModelConfig {
+                backbone,
+                context_stride: deepest,
+                skip_stride: 0,
+                adapter_channels: 8,
+                ..ModelConfig::default()
+            };
+            let of = |phase| {
+                let (parser, parameters) = Parser::build(&model, 3, 1, None).unwrap();
+                let batch = batch(&[2, 3, 65, 65], 3);
+                let made = gradients(&parser, &batch, None, phase, &mut Clock::start()).unwrap();
+                let grads = made.of.unwrap();
+                let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                let of_all: Vec<_> = parameters
+                    .trainable()
+                    .iter()
+                    .map(|(name, var)| (name.clone(), grads.get(var).map(flat)))
+                    .collect();
+                let statistics = parser.running_statistics();
+                let statistics: Vec<_> =
+                    statistics.iter().map(|(name, t)| (name.clone(), flat(t))).collect();
+                (made.loss, of_all, statistics)
+            };
+            let [kept, again] = [Phase::Train, Phase::TrainRecomputing].map(of);
+            assert!(
+                kept.1.iter().any(|(name, grad)| name.starts_with("backbone") && grad.is_some())
+            );
+            assert_eq!(kept, again, "{kind}");
+        }
     }
 }

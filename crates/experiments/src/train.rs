@@ -99,7 +99,8 @@ impl Training<'_> {
                 let Some(batch) = shown.next() else { break };
                 let batch = batch?;
                 clock.ran(Part::Data);
-                let made = gradients(parser, &batch, weights.as_deref(), &mut clock)?;
+                let made =
+                    gradients(parser, &batch, weights.as_deref(), config.phase(), &mut clock)?;
                 let Some(grads) = &made.of else {
                     bail!(diverged(&at, &format!("the loss is {}", made.loss), states));
                 };

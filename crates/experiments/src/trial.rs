@@ -57,7 +57,7 @@ pub fn run(
         let shown = train.batches(Epoch { augment, seed, epoch, order, batch_size });
         for batch in shown.take(steps - taken) {
             let (batch, start) = (batch?, Instant::now());
-            let made = gradients(&parser, &batch, None, &mut clock)?;
+            let made = gradients(&parser, &batch, None, training.phase(), &mut clock)?;
             taken += 1;
             let grads = made.of.with_context(|| format!("step {taken}: the loss is {}", made.loss));
             optimizer.add(&grads?)?;

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 
 use candle_core::backprop::GradStore;
-use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, TensorId, bail};
+use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, TensorId, Var, bail};
 
 use crate::add;
 use crate::graph::{apply1, number};
@@ -64,11 +64,46 @@ pub fn backward_from(y: &Tensor, grad: &Tensor) -> candle_core::Result<GradStore
 pub(crate) fn hand_over(variable: &Tensor, grad: Tensor) -> candle_core::Result<Option<Tensor>> {
     HANDED_OVER.with_borrow_mut(|all| {
         let Some(all) = all else { return Ok(Some(grad)) };
-        match all.iter_mut().find(|(id, _)| *id == variable.id()) {
-            Some((_, sum)) => *sum = add::sum(sum, &grad)?,
-            None => all.push((variable.id(), grad.detach())),
-        }
+        collect(all, variable.id(), &grad)?;
         Ok(None)
+    })
+}
+
+fn collect(
+    all: &mut Vec<(TensorId, Tensor)>,
+    id: TensorId,
+    grad: &Tensor,
+) -> candle_core::Result<()> {
+    match all.iter_mut().find(|(of, _)| *of == id) {
+        Some((_, sum)) => *sum = add::sum(sum, grad)?,
+        None => all.push((id, grad.detach())),
+    }
+    Ok(())
+}
+
+/// Within the pass that runs on this thread: from the gradient of `y` to that of `x`; those of all
+/// other variables are handed over to the pass.
+pub(crate) fn backward_within(
+    y: &Tensor,
+    grad: &Tensor,
+    x: Option<&Var>,
+) -> candle_core::Result<Option<Tensor>> {
+    if !y.track_op() {
+        return Ok(None);
+    }
+    if HANDED_OVER.with_borrow(Option::is_none) {
+        bail!("parts that are computed again need a pass that grid_ops::backward runs");
+    }
+    let by_candle = apply1(y, Given(grad.detach()))?.backward()?;
+    HANDED_OVER.with_borrow_mut(|all| {
+        let Some(all) = all else { return Ok(None) };
+        for &id in by_candle.get_ids() {
+            if let Some(grad) = by_candle.get_id(id) {
+                collect(all, id, grad)?;
+            }
+        }
+        let place = x.and_then(|x| all.iter().position(|(id, _)| *id == x.id()));
+        Ok(place.map(|at| all.swap_remove(at).1))
     })
 }
 

@@ -4,7 +4,7 @@
 use candle_core::{DType, Device, Tensor, Var};
 use grid_ops::{
     Activation, Conv2d, Pool, Rounding, add, backward, backward_from, batch_norm, conv2d,
-    max_pool2d,
+    max_pool2d, recomputed,
 };
 use testkit::{assert_close, check_gradients, tensor, var};
 
@@ -124,4 +124,31 @@ fn a_pass_that_takes_variables_from_candle_makes_the_same_gradients() {
     }
     let error = backward_from(&y, &tensor(4, &[3])).unwrap_err().to_string();
     assert!(error.contains("got [3]"), "{error}");
+}
+
+/// The middle of a network made again, from an image or from what has a gradient.
+#[test]
+fn a_part_that_is_computed_again_has_the_same_gradients() {
+    let (weight, gamma) = (var(2, &[3, 3, 3, 3]), var(3, &[3]));
+    let part = |x: &Tensor| block(x, &weight, &gamma).unwrap();
+    for x in [var(1, &[2, 3, 5, 6]).as_tensor().clone(), tensor(1, &[2, 3, 5, 6])] {
+        let kept = part(&x);
+        let (w, g) = (weight.clone(), gamma.clone());
+        let again = move |x: &Tensor| block(x, &w, &g).map_err(candle_core::Error::wrap);
+        let made_again = recomputed(&x, &part(&x.detach()), again).unwrap();
+        // `weight` has gradients from outside of the part as well.
+        let loss = |y: &Tensor| {
+            let config = Conv2d { padding: 1, ..Conv2d::default() };
+            let y = conv2d(y, &weight, None, &config).unwrap();
+            (y.sqr().unwrap().sum_all().unwrap() + weight.sum_all().unwrap()).unwrap()
+        };
+        let [of_kept, of_again] = [&kept, &made_again].map(|y| backward(&loss(y)).unwrap());
+        for variable in [&x, &weight, &gamma] {
+            let [kept, again] = [&of_kept, &of_again].map(|grads| grads.get(variable).map(flat));
+            assert_eq!(kept, again);
+            assert_eq!(kept.is_some(), variable.is_variable());
+        }
+        let error = loss(&made_again).backward().unwrap_err().to_string();
+        assert!(error.contains("grid_ops::backward"), "{error}");
+    }
 }

@@ -9,6 +9,7 @@ use crate::branch::{Branch, ScalePass};
 use crate::conv_norm::{ConvNorm, ConvNormSpec};
 use crate::error::Result;
 use crate::network::{NormMode, Phase};
+use crate::part;
 
 /// `relu(shortcut(x) + branch(x))`.
 pub(super) struct Block {
@@ -84,18 +85,23 @@ impl Block {
         Ok(Self { convs, shortcut, branch })
     }
 
+    pub(super) fn convs(&self) -> impl Iterator<Item = &ConvNorm> {
+        self.convs.iter().chain(&self.shortcut)
+    }
+
+    pub(super) fn branch(&self) -> &Branch {
+        &self.branch
+    }
+}
+
+impl part::Block for Block {
     /// The block's output.
     ///
     /// # Shapes
     ///
     /// - `x`: `[n, c, h, w]`
     /// - returns: `[n, k, ceil(h / stride), ceil(w / stride)]`
-    pub(super) fn forward(
-        &self,
-        x: &Tensor,
-        phase: Phase,
-        scales: &mut ScalePass,
-    ) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, phase: Phase, scales: &mut ScalePass) -> Result<Tensor> {
         let mut y = x.clone();
         for conv in &self.convs {
             y = conv.forward(&y, phase)?;
@@ -106,13 +112,5 @@ impl Block {
             None => x.clone(),
         };
         Ok(add(&x, &y, Activation::Relu)?)
-    }
-
-    pub(super) fn convs(&self) -> impl Iterator<Item = &ConvNorm> {
-        self.convs.iter().chain(&self.shortcut)
-    }
-
-    pub(super) fn branch(&self) -> &Branch {
-        &self.branch
     }
 }
