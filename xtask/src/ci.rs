@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 use xshell::cmd;
 
+use crate::launcher::Launcher;
 use crate::project::Project;
 use crate::{reproduce, tables, tidy};
 
@@ -106,6 +107,7 @@ fn smoke(project: &Project) -> anyhow::Result<()> {
         state_every: None,
         no_images: false,
         out_dir: Some(out_dir),
+        launcher: Launcher::default(),
     };
     let code = reproduce::run(project, &args)?;
     ensure!(code == ExitCode::SUCCESS, "reproduce smoke failed, see above");

@@ -7,6 +7,7 @@
 mod bench;
 mod ci;
 mod experiments;
+mod launcher;
 mod passed_on;
 mod project;
 mod reproduce;
@@ -38,7 +39,7 @@ struct Cli {
 
 #[derive(clap::Subcommand)]
 enum Command {
-    Reproduce(reproduce::Args),
+    Reproduce(Box<reproduce::Args>),
     /// List, check, prepare, count, make and show datasets; `data --help` says how.
     Data(passed_on::Args),
     /// Compare arms by their records, with 95 % intervals; `compare --help` says how.

@@ -9,6 +9,7 @@ use anyhow::{Context, ensure};
 use run_record::Sweep;
 
 use crate::experiments::Experiments;
+use crate::launcher::Launcher;
 use crate::project::Project;
 
 /// Train and compare the arms of a sweep; cells that are finished already are used again.
@@ -17,7 +18,8 @@ use crate::project::Project;
   cargo xtask reproduce
   cargo xtask reproduce camvid --data-root PATH/TO/camvid --weights PATH/TO/weights
   cargo xtask reproduce --arms fcn,dense-attention --seeds 0 --set training.epochs=3
-  cargo xtask reproduce my-sweep.toml --out-dir my-results --jobs 4")]
+  cargo xtask reproduce my-sweep.toml --out-dir my-results --jobs 4
+  cargo xtask reproduce --launcher slurm --partition cpu --cpus-per-task 4 --mem 8G --time 2:00:00")]
 pub(crate) struct Args {
     /// Name of a sweep in crates/experiments/sweeps, or the path of a TOML file of your own.
     #[arg(value_name = "SWEEP|PATH.toml", default_value = "synthetic")]
@@ -46,8 +48,8 @@ pub(crate) struct Args {
     /// Run finished cells again that another revision or other dependencies made.
     #[arg(long)]
     pub(crate) refresh: bool,
-    /// Cells that are run at once, each by a process of its own with its share of the threads
-    /// [default: 1].
+    /// Cells that are run at once: here 1 by default, each by a process of its own with its share of
+    /// the threads; under Slurm as many as there is room for.
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<NonZeroUsize>,
     /// Seconds from one state of training on disk to the next [default: 60].
@@ -59,6 +61,8 @@ pub(crate) struct Args {
     /// Where records, report and pictures go [default: target/reproduce/SWEEP].
     #[arg(long, value_name = "DIR")]
     pub(crate) out_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) launcher: Launcher,
 }
 
 /// Checks what can be checked without tensors, then builds and runs.
@@ -110,6 +114,7 @@ fn plan(project: &Project, args: &Args) -> anyhow::Result<Vec<OsString>> {
         option("--state-every", seconds.to_string().into());
     }
     option("--command", as_typed().into());
+    plan.extend(args.launcher.checked()?);
     if args.refresh {
         plan.push("--refresh".into());
     }

@@ -69,6 +69,31 @@ fn options_and_exit_code_pass_through() {
 }
 
 #[test]
+fn what_slurm_is_asked_for_passes_through() {
+    let dir = stand_in("for arg; do echo \"$arg\"; done");
+    let slurm = ["--launcher", "slurm", "--partition", "a b", "--time", "1:00", "--mem", "2G"];
+    let more = ["--cpus-per-task", "3", "--sbatch=--account=x", "--sbatch", "--nice", "--dry-run"];
+    let output = reproduce(dir.path(), &[&slurm[..], &more].concat()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let want = "\n--launcher\nslurm\n--partition\na b\n--time\n1:00\n--mem\n2G\n--cpus-per-task\n3\n\
+        --sbatch\n--account=x\n--sbatch\n--nice\n--dry-run\n";
+    assert!(text.ends_with(want), "{text}");
+}
+
+#[test]
+fn slurm_is_looked_for_before_a_build() {
+    let dir = stand_in("echo must not run");
+    let mut command = reproduce(dir.path(), &["--launcher", "slurm"]);
+    let output = command.env("PATH", dir.path().join("bin")).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let want = "error: there is no `sbatch` in PATH: --launcher slurm needs a machine that submits to \
+        Slurm; without it the cells are run here\n";
+    assert_eq!(stderr, want, "one line, and cargo is not called");
+}
+
+#[test]
 fn a_failed_build_is_said_in_one_line() {
     let dir = stand_in("echo must not run");
     let output = reproduce(dir.path(), &[]).env("BUILD", "101").output().unwrap();

@@ -52,6 +52,7 @@ fn mistakes_in_names_are_answered_before_a_build() {
         (["--set", "training.epochs"], "error: cannot set `training.epochs`: expected KEY=VALUE"),
         (["--data-root", "nowhere"], "error: --data-root nowhere: there is no such folder"),
         (["--weights", "nowhere"], "error: --weights nowhere: there is no such file or folder"),
+        (["--mem", "8G"], "error: --mem is for Slurm; give --launcher slurm as well"),
         (["--out-dir", "mine.toml/x"], "error: the output folder mine.toml/x cannot be written: "),
     ] {
         let message = refusal(dir.path(), &[&["reproduce", "mine.toml"], &args[..]].concat());

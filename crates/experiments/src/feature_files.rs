@@ -12,7 +12,8 @@ use crate::lock;
 use crate::tensor_file::{self, Notes, Tensors};
 
 /// Where the files are, and how much they may take.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FeatureFolder {
     /// The folder; each key has one of its own in it.
     pub path: PathBuf,

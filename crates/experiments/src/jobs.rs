@@ -1,7 +1,8 @@
-//! Several cells at once: as many processes, each with its share of the threads, that take cells one
-//! by one.
+//! Several cells at once: as many processes, each with its share of the threads, that take cells of
+//! a plan one by one.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -12,8 +13,7 @@ use crate::interrupt;
 /// Says to a process that it is one of several.
 pub const WORKER: &str = "--worker";
 
-/// Starts `jobs` processes of this command line as workers and waits for all of them; true if none
-/// failed.
+/// Starts `jobs` processes that run the plan in `file` and waits for all of them; true if none failed.
 ///
 /// Their standard input is a pipe that says when to stop: by being closed, which a kill of this
 /// process does as well.
@@ -21,12 +21,12 @@ pub const WORKER: &str = "--worker";
 /// # Errors
 ///
 /// A process that cannot be started, or an interrupt, after which all have ended.
-pub fn run(jobs: NonZeroUsize) -> anyhow::Result<bool> {
+pub fn run(file: &Path, jobs: NonZeroUsize) -> anyhow::Result<bool> {
     let program = std::env::current_exe().context("the path of this program")?;
     let threads = (rayon::current_num_threads() / jobs).max(1).to_string();
     let start = |_| {
         let mut command = Command::new(&program);
-        command.args(std::env::args_os().skip(1)).arg(WORKER);
+        command.arg("run").arg(file).arg(WORKER);
         command.env("RAYON_NUM_THREADS", &threads).stdin(Stdio::piped()).stdout(Stdio::null());
         command.spawn().with_context(|| format!("starting {}", program.display()))
     };

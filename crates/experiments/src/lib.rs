@@ -2,8 +2,9 @@
 //!
 //! The way of one cell (an arm with a seed): [`config`] says what it is, [`data`] holds its images
 //! or the frozen backbone's features, [`parser`] is the network, [`train`] fits it and keeps
-//! its [`states`] on disk, [`evaluate`] scores it, and [`reproduce`] does so for every cell of a sweep
-//! and writes a record and a [`checkpoint`] for each, which [`eval`] and [`predict`] read.
+//! its [`states`] on disk, [`evaluate`] scores it, and a record and a [`checkpoint`] are written, which
+//! [`eval`] and [`predict`] read. [`reproduce`] makes the [`plan`] of a sweep's cells, and this process
+//! ([`queue`]), several ([`jobs`]) or a cluster ([`slurm`]) run what has no record yet.
 //! [`compare`], [`results`], [`table`] and [`report`] are derived from records alone. [`datasets`] is
 //! what people do with a dataset before that, [`score`] reads predictions of whatever origin from
 //! files.
@@ -28,13 +29,16 @@ pub mod optimizer;
 pub mod parameters;
 pub mod parser;
 pub mod pictures;
+pub mod plan;
 pub mod predict;
 pub mod progress;
 pub mod provenance;
+pub mod queue;
 pub mod report;
 pub mod reproduce;
 pub mod results;
 pub mod score;
+pub mod slurm;
 pub mod states;
 pub mod step;
 pub mod table;

@@ -12,9 +12,9 @@ use crate::feature_files::FeatureFolder;
 use crate::interrupt;
 use crate::parameters::Parameters;
 use crate::parser::{Parser, Pretrained};
+use crate::plan::Settings;
 use crate::progress::Progress;
 use crate::provenance;
-use crate::reproduce::Request;
 
 /// A dataset in memory, with the frozen backbone's features if the cell wants them.
 pub(crate) struct Loaded {
@@ -38,8 +38,8 @@ impl Loaded {
         format!("{:?} {:?} {backbone:?} {features:?}", config.dataset, config.fingerprints)
     }
 
-    pub(crate) fn load(request: &Request, config: &CellConfig) -> anyhow::Result<Self> {
-        let root = request.data_root.as_deref();
+    pub(crate) fn load(settings: &Settings, config: &CellConfig) -> anyhow::Result<Self> {
+        let root = settings.data_root.as_deref();
         let splits = [Split::Train, Split::Val, Split::Test];
         let mut facts = DatasetFacts { name: config.dataset.name().into(), ..Default::default() };
         let mut classes = Vec::new();
@@ -65,14 +65,14 @@ impl Loaded {
         facts.classes = classes.iter().map(|class| class.name.to_string()).collect();
         let [train, val, test] = <[Examples; 3]>::try_from(examples)
             .map_err(|_| anyhow::anyhow!("three splits were opened"))?;
-        let pretrained = match &request.weights {
+        let pretrained = match &settings.weights {
             Some(path) => Pretrained::find(path, &config.model.backbone)?,
             None => None,
         };
         let protocol = protocol_of(config)?;
         let mut loaded = Self { facts, classes, train, val, test, pretrained, protocol };
         if config.model.backbone_mode == BackboneMode::Frozen {
-            loaded.cache_features(config, request.features.as_ref())?;
+            loaded.cache_features(config, settings.features.as_ref())?;
         }
         Ok(loaded)
     }

@@ -1,16 +1,14 @@
 //! The `experiments` binary; `cargo xtask` builds and calls it.
 
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser as _;
 use experiments::config::CellConfig;
-use experiments::feature_files::FeatureFolder;
-use experiments::report::{self, Photographs};
-use experiments::reproduce::{STATE_EVERY, Stale};
+use experiments::plan::Settings;
+use experiments::report;
+use experiments::reproduce::Published;
 use experiments::results::Results;
 use experiments::{compare, datasets, eval, interrupt, jobs, predict, reproduce, score, trial};
 use run_record::{Arm, Record, Sweep};
@@ -23,53 +21,22 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Trains, evaluates and compares scene parsers.
 #[derive(clap::Parser)]
 enum Command {
-    /// Run the cells of a sweep that have no record yet, then print and write its table.
-    Reproduce {
-        /// The sweep's TOML file.
-        #[arg(long)]
-        sweep: PathBuf,
-        /// Where records, report and pictures go.
-        #[arg(long)]
-        out_dir: PathBuf,
-        /// The root folder of the dataset.
-        #[arg(long)]
-        data_root: Option<PathBuf>,
-        /// A file of pretrained weights, or a folder that holds it.
-        #[arg(long)]
-        weights: Option<PathBuf>,
-        /// Keep a frozen backbone's features in files in this folder instead of in memory; runs
-        /// that ask for the same features use them again.
-        #[arg(long, value_name = "DIR")]
-        features: Option<PathBuf>,
-        /// The most that the features of one split may take in files.
-        #[arg(long, value_name = "GIB", default_value_t = 50)]
-        features_limit: u64,
-        /// Only these arms, separated by commas.
-        #[arg(long, value_delimiter = ',')]
-        arms: Vec<String>,
-        /// These seeds instead of the sweep's, separated by commas.
-        #[arg(long, value_delimiter = ',')]
-        seeds: Vec<u64>,
-        /// Change a key of the configuration: `--set training.epochs=3`.
-        #[arg(long)]
-        set: Vec<String>,
-        /// Run finished cells again that another revision or other dependencies made.
-        #[arg(long)]
-        refresh: bool,
-        /// Seconds from one state of training on disk to the next.
-        #[arg(long, value_name = "SECONDS", default_value_t = STATE_EVERY.as_secs())]
-        state_every: u64,
-        /// Cells that are run at once, each by a process of its own with its share of the threads.
-        #[arg(long, value_name = "N", default_value = "1")]
-        jobs: NonZeroUsize,
-        /// One of several processes of the same command.
+    Reproduce(reproduce::Args),
+    /// Run cells of a plan that `reproduce` wrote beside its results.
+    Run {
+        /// The plan's TOML file.
+        plan: PathBuf,
+        /// Only the cell of this index, from 0 [default: all that no other process is at].
+        #[arg(long, value_name = "INDEX")]
+        cell: Option<usize>,
+        /// One of several processes; it ends when standard input does.
         #[arg(long, hide = true)]
         worker: bool,
-        #[command(flatten)]
-        published: Published,
-        /// The command as it was typed, for the report.
-        #[arg(long, default_value = "")]
-        command: String,
+    },
+    /// Report what a plan has records of.
+    Report {
+        /// The plan's TOML file.
+        plan: PathBuf,
     },
     /// List, check, prepare, count, make and show datasets.
     Data(datasets::Args),
@@ -207,20 +174,6 @@ Examples:
     },
 }
 
-/// What a report may show.
-#[derive(clap::Args)]
-struct Published {
-    /// Leave photographs out of the report, for sets whose licence forbids publishing them.
-    #[arg(long)]
-    no_images: bool,
-}
-
-impl Published {
-    fn photographs(&self) -> Photographs {
-        if self.no_images { Photographs::LeftOut } else { Photographs::Shown }
-    }
-}
-
 /// A trained network and what it needs.
 #[derive(clap::Args)]
 struct Network {
@@ -259,50 +212,18 @@ fn main() -> ExitCode {
 #[expect(clippy::print_stdout, reason = "the table is this program's output")]
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Reproduce {
-            sweep,
-            out_dir,
-            data_root,
-            weights,
-            features,
-            features_limit,
-            arms,
-            seeds,
-            set,
-            refresh,
-            published,
-            state_every,
-            jobs,
-            worker,
-            command,
-        } => {
+        Command::Reproduce(args) => {
+            interrupt::listen()?;
+            reproduce::reproduce(&args.request()?, &mut std::io::stdout())
+        }
+        Command::Run { plan, cell, worker } => {
+            interrupt::listen()?;
             if worker {
                 jobs::stop_with_parent();
             }
-            let jobs = (!worker).then_some(jobs);
-            let state_every = Duration::from_secs(state_every);
-            let photographs = published.photographs();
-            let stale = if refresh { Stale::Rerun } else { Stale::Used };
-            interrupt::listen()?;
-            let all = reproduce::Request::of(Sweep::load(&sweep)?, sweep, out_dir);
-            let limit_bytes = features_limit.saturating_mul(1 << 30);
-            let features = features.map(|path| FeatureFolder { path, limit_bytes });
-            let request = reproduce::Request {
-                data_root,
-                weights,
-                features,
-                arms,
-                seeds,
-                set,
-                command,
-                stale,
-                photographs,
-                state_every,
-                jobs,
-                ..all
-            };
-            reproduce::reproduce(&request, &mut std::io::stdout())
+            reproduce::run_plan(&plan, cell)
         }
+        Command::Report { plan } => reproduce::report_plan(&plan, &mut std::io::stdout()),
         Command::Train { config, out_dir, trial, seed, data_root, weights, set, published } => {
             let mut sweep = one_cell(&config, seed)?;
             let Some(out_dir) = out_dir else {
@@ -319,8 +240,9 @@ fn run(command: Command) -> anyhow::Result<()> {
             let command = format!("cargo xtask {}", typed.join(" "));
             let cell = reproduce::Request::of(sweep, config, out_dir);
             let photographs = published.photographs();
-            let request =
-                reproduce::Request { data_root, weights, set, command, photographs, ..cell };
+            let settings =
+                Settings { data_root, weights, command, photographs, ..Settings::default() };
+            let request = reproduce::Request { set, settings, ..cell };
             reproduce::reproduce(&request, &mut std::io::stdout())
         }
         Command::Data(args) => datasets::run(&args, &mut std::io::stdout()),

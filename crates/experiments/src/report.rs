@@ -19,7 +19,8 @@ use crate::results::Results;
 use crate::table;
 
 /// Whether a report shows photographs; not every dataset's licence allows publishing them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Photographs {
     /// It does.
     Shown,

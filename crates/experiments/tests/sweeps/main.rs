@@ -7,4 +7,5 @@ mod configs;
 mod eval;
 mod kill;
 mod runs;
+mod slurm;
 mod tiny;
