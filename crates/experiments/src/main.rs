@@ -37,6 +37,9 @@ enum Command {
     Report {
         /// The plan's TOML file.
         plan: PathBuf,
+        /// What made the records, for the report.
+        #[arg(long, default_value = "")]
+        command: String,
     },
     /// List, check, prepare, count, make and show datasets.
     Data(datasets::Args),
@@ -223,7 +226,9 @@ fn run(command: Command) -> anyhow::Result<()> {
             }
             reproduce::run_plan(&plan, cell)
         }
-        Command::Report { plan } => reproduce::report_plan(&plan, &mut std::io::stdout()),
+        Command::Report { plan, command } => {
+            reproduce::report_plan(&plan, &command, &mut std::io::stdout())
+        }
         Command::Train { config, out_dir, trial, seed, data_root, weights, set, published } => {
             let mut sweep = one_cell(&config, seed)?;
             let Some(out_dir) = out_dir else {
@@ -240,9 +245,8 @@ fn run(command: Command) -> anyhow::Result<()> {
             let command = format!("cargo xtask {}", typed.join(" "));
             let cell = reproduce::Request::of(sweep, config, out_dir);
             let photographs = published.photographs();
-            let settings =
-                Settings { data_root, weights, command, photographs, ..Settings::default() };
-            let request = reproduce::Request { set, settings, ..cell };
+            let settings = Settings { data_root, weights, photographs, ..Settings::default() };
+            let request = reproduce::Request { set, settings, command, ..cell };
             reproduce::reproduce(&request, &mut std::io::stdout())
         }
         Command::Data(args) => datasets::run(&args, &mut std::io::stdout()),

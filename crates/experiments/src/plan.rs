@@ -25,7 +25,7 @@ pub struct Plan {
     pub out_dir: PathBuf,
 }
 
-/// How the cells of a sweep are run and reported.
+/// How the cells of a sweep are run and reported, whoever runs them.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -33,8 +33,6 @@ pub struct Settings {
     pub data_root: Option<PathBuf>,
     /// A weights file, or a folder of them.
     pub weights: Option<PathBuf>,
-    /// The command as the user typed it, for the report.
-    pub command: String,
     /// What happens to finished cells that other code made.
     pub stale: Stale,
     /// Seconds from one state of training on disk to the next; results do not depend on it.
@@ -50,7 +48,6 @@ impl Default for Settings {
         Self {
             data_root: None,
             weights: None,
-            command: String::new(),
             stale: Stale::Used,
             state_every_s: 60,
             photographs: Photographs::Shown,

@@ -38,6 +38,8 @@ pub struct Request {
     pub settings: Settings,
     /// Who runs them.
     pub launcher: Launcher,
+    /// The command as the user typed it, for the report.
+    pub command: String,
 }
 
 /// Who runs the cells of a plan.
@@ -61,6 +63,7 @@ impl Request {
             set: Vec::new(),
             settings: Settings::default(),
             launcher: Launcher::Local(NonZeroUsize::MIN),
+            command: String::new(),
         }
     }
 
@@ -114,9 +117,11 @@ pub fn reproduce(request: &Request, out: &mut dyn Write) -> anyhow::Result<()> {
     let failed = match &request.launcher {
         _ if indices.is_empty() => Failed::default(),
         Launcher::Local(jobs) => run_here(&plan, &file, &indices, *jobs, &mut finished)?,
-        Launcher::Slurm(jobs) => return slurm::submit(&plan, &file, &indices, jobs, out),
+        Launcher::Slurm(jobs) => {
+            return slurm::submit(&plan, &file, &indices, &request.command, jobs, out);
+        }
     };
-    finish(&plan, &finished, &failed, out)
+    finish(&plan, &request.command, &finished, &failed, out)
 }
 
 /// Runs one cell of the plan in `file`, or all that no other process is at; nothing is reported.
@@ -138,18 +143,19 @@ pub fn run_plan(file: &Path, index: Option<usize>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reports the records that the plan in `file` has so far.
+/// Reports the records that the plan in `file` has so far; `command` is what the report says made
+/// them.
 ///
 /// # Errors
 ///
 /// A plan or record that cannot be read, a cell without a record, or an arm outside the sweep's
 /// expectation.
-pub fn report_plan(file: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
+pub fn report_plan(file: &Path, command: &str, out: &mut dyn Write) -> anyhow::Result<()> {
     let plan = Plan::read(file)?;
     let finished = plan.finished()?;
     let missing = plan.cells.iter().filter(|(cell, _)| !finished.contains_key(&cell.file_stem()));
     let missing = missing.map(|(cell, _)| cell.name()).collect();
-    finish(&plan, &finished, &Failed::because("no record yet", missing), out)
+    finish(&plan, command, &finished, &Failed::because("no record yet", missing), out)
 }
 
 /// Runs the cells of these indices in this process or in several.
@@ -190,6 +196,7 @@ fn explained<T>(plan: &Plan, result: anyhow::Result<T>) -> anyhow::Result<T> {
 /// Writes report and table of what there is, says what is missing, and judges the rest.
 fn finish(
     plan: &Plan,
+    command: &str,
     finished: &BTreeMap<String, Record>,
     failed: &Failed,
     out: &mut dyn Write,
@@ -200,7 +207,7 @@ fn finish(
     let records: Vec<Record> =
         cells.iter().filter_map(|(cell, _)| finished.get(&cell.file_stem()).cloned()).collect();
     let results = Results::of(sweep, &records);
-    report::write(out_dir, &results, &settings.command, settings.photographs)?;
+    report::write(out_dir, &results, command, settings.photographs)?;
     writeln!(out, "{}", report::tables(&results))?;
     let now = provenance::provenance();
     let stale: Vec<&Record> = records.iter().filter(|record| is_stale(record, &now)).collect();

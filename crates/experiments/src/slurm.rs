@@ -47,8 +47,8 @@ pub struct Options {
     pub dry_run: bool,
 }
 
-/// Submits the cells of these indices of the plan in `file`, and a job that reports once they have
-/// ended; says to `out` which jobs these are.
+/// Submits the cells of these indices of `plan`, which is in `file`, and a job that reports once they
+/// have ended; says to `out` which jobs these are. `command` is what the user typed.
 ///
 /// The jobs run a copy of this program as it is now, whatever is built before their turn comes.
 ///
@@ -60,6 +60,7 @@ pub fn submit(
     plan: &Plan,
     file: &Path,
     indices: &[usize],
+    command: &str,
     jobs: &Jobs,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
@@ -78,6 +79,7 @@ pub fn submit(
         let mut report = sbatch(&format!("{}-report", plan.sweep.name), &folder, "%j", options);
         report.arg(format!("--dependency=afterany:{array}"));
         report.arg(&script).arg(&program).arg("report").arg(&file);
+        report.args(["--command", command]);
         report
     };
     if options.dry_run {

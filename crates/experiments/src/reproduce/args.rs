@@ -99,7 +99,6 @@ impl Args {
         let settings = Settings {
             data_root,
             weights,
-            command,
             stale: if self.refresh { Stale::Rerun } else { Stale::Used },
             state_every_s: self.state_every,
             photographs: self.published.photographs(),
@@ -111,6 +110,6 @@ impl Args {
         };
         let (arms, seeds, set) = (self.arms, self.seeds, self.set);
         let sweep = Sweep::load(&origin)?;
-        Ok(Request { sweep, origin, out_dir, arms, seeds, set, settings, launcher })
+        Ok(Request { sweep, origin, out_dir, arms, seeds, set, settings, launcher, command })
     }
 }

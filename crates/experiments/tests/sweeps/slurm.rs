@@ -81,25 +81,34 @@ fn an_array_of_the_missing_cells_is_submitted_and_ends_in_the_table_of_a_local_r
         &reproduce(dir, out_dir, &["--seeds", "0", "--arms", "dense-attention"]).output().unwrap(),
     );
     let options = ["--partition", "a b", "--time", "1:00", "--mem", "2G", "--cpus-per-task", "3"];
-    let more = ["--sbatch=--account=vision", "--sbatch", "--nice", "--jobs", "2"];
+    let more = [
+        "--sbatch=--account=vision",
+        "--sbatch",
+        "--nice",
+        "--jobs",
+        "2",
+        "--command",
+        "it's typed",
+    ];
     let text = said(&submit(dir, out_dir, &[&options[..], &more].concat()));
 
     let out = dir.join(out_dir);
     let (root, slurm) = (out.display(), out.join("slurm"));
     let escaped = root.to_string().replace('%', "%%");
-    let plan = plans(&out).pop().unwrap();
     let (array, report) = (asked(dir, 41), asked(dir, 42));
+    let shown = array[array.len() - 2].clone();
+    assert!(plans(&out).contains(&PathBuf::from(&shown)), "beside the results: {shown}");
     let program = &array[array.len() - 4];
     let start = ["--parsable", "--requeue", "--signal=B:USR1@60", "--open-mode=append"];
     let wanted = ["--partition=a b", "--time=1:00", "--mem=2G", "--cpus-per-task=3"];
     let wanted = [&wanted[..], &["--account=vision", "--nice"]].concat();
     let script = slurm.join("task.sh").display().to_string();
-    let shown = plan.display().to_string();
     let named = ["--job-name=tiny", &format!("--output={escaped}/slurm/%A_%a.log")];
     let last = ["--array=0,2-3%2", &script, program, "run", &shown, "--cell"];
     assert_eq!(array, [&start[..], &named, &wanted, &last].concat());
     let named = ["--job-name=tiny-report", &format!("--output={escaped}/slurm/%j.log")];
-    let last = ["--dependency=afterany:41", &script, program, "report", &shown];
+    let last =
+        ["--dependency=afterany:41", &script, program, "report", &shown, "--command", "it's typed"];
     assert_eq!(report, [&start[..], &named, &wanted, &last].concat());
     assert!(text.starts_with(&format!("job 41: 3 cells of {shown}, one a task")), "{text}");
     assert!(text.contains("\njob 42: the report"), "{text}");
@@ -116,6 +125,7 @@ fn an_array_of_the_missing_cells_is_submitted_and_ends_in_the_table_of_a_local_r
         assert!(output.status.success(), "{output:?}");
     }
     let text = said(&job(dir, &report).output().unwrap());
+    assert!(fs::read_to_string(out.join("report.md")).unwrap().contains("it's typed"));
     assert_eq!(shown_scores(&text), shown_scores(&local));
     let (a, b) = (records(dir, "local"), records(dir, out_dir));
     assert!(a.len() == 4 && a.iter().zip(&b).all(|(a, b)| a.same_results(b)));
@@ -209,12 +219,12 @@ fn a_dry_run_shows_the_calls_and_makes_none() {
 }
 
 #[test]
-fn a_plan_is_the_same_for_the_same_command_and_names_its_cells() {
+fn a_plan_is_the_same_whoever_runs_it_and_names_its_cells() {
     let dir = folder(1);
     let dir = dir.path();
     let one = ["--seeds", "1", "--set", "training.learning_rate=3e-3"];
-    for _ in 0..2 {
-        said(&reproduce(dir, "out", &one).output().unwrap());
+    for who in [["--jobs", "1"], ["--jobs", "2"], SLURM] {
+        said(&reproduce(dir, "out", &[&one[..], &who].concat()).output().unwrap());
     }
     let file = match &plans(&dir.join("out"))[..] {
         [file] => file.clone(),
@@ -226,7 +236,7 @@ fn a_plan_is_the_same_for_the_same_command_and_names_its_cells() {
     let cells = format!("cells = [\n    \"{}\",\n    \"{}\",\n]\n", stem(1), stem(0));
     assert!(text.starts_with(&cells), "{text}");
     said(&reproduce(dir, "out", &[&one[..], &["--arms", "fcn"]].concat()).output().unwrap());
-    assert_eq!(plans(&dir.join("out")).len(), 2, "another command's is another file");
+    assert_eq!(plans(&dir.join("out")).len(), 2, "other cells' is another file");
 
     // Cells by their index, from anywhere.
     fs::remove_dir_all(dir.join("out/cells")).unwrap();
