@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # A Slurm of one node on this machine, to try `cargo xtask reproduce --launcher slurm` for real:
 # munged, slurmctld and slurmd as plain processes on loopback, in a folder of their own, as the user
-# who calls. Nothing outside the folder is written, and nothing of it is part of the tests.
+# who calls. Nothing outside the folder is written, and no test needs it.
 #
 #   apt-get install slurmctld slurmd slurm-client munge    # tried with Debian 12's Slurm 22.05
 #   xtask/slurm.sh start /tmp/slurm                        # prints what to export
 #   export SLURM_CONF=/tmp/slurm/slurm.conf
 #   cargo xtask reproduce --launcher slurm --partition sweep
-#   squeue; scancel --signal=USR1 --batch JOB_TASK         # the notice of a preemption
-#   sbatch --partition urgent --exclusive --wrap 'sleep 5' # a preemption: takes the node away
+#   scancel --signal=USR1 --batch JOB_TASK          # the notice before the end of the time limit
+#   sbatch --partition urgent -n "$(nproc)" --wrap 'sleep 3'   # a preemption
 #   xtask/slurm.sh stop /tmp/slurm
 #
 # A job that was requeued is held back for as long as its credential lives: two minutes on a usual
@@ -54,11 +54,11 @@ ReturnToService=2
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SchedulerType=sched/backfill
-SchedulerParameters=bf_interval=5,preempt_send_user_signal
+SchedulerParameters=bf_interval=5
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 NodeName=$node NodeAddr=127.0.0.1 CPUs=$(nproc) State=UNKNOWN
-PartitionName=sweep Nodes=$node Default=YES MaxTime=INFINITE PriorityTier=1 GraceTime=30
+PartitionName=sweep Nodes=$node Default=YES MaxTime=INFINITE PriorityTier=1
 PartitionName=urgent Nodes=$node MaxTime=INFINITE PriorityTier=2 PreemptMode=OFF
 CONF
 }
@@ -70,6 +70,7 @@ start() {
     if [ ! -e "$dir/munge.key" ]; then
         (umask 077 && head -c 128 /dev/urandom >"$dir/munge.key")
     fi
+    trap 'stop >&2' ERR
     munged --force --key-file="$dir/munge.key" --socket="$dir/munge.socket" \
         --pid-file="$dir/munged.pid" --log-file="$dir/munged.log" --seed-file="$dir/munge.seed"
     slurmctld
@@ -77,6 +78,7 @@ start() {
     for _ in $(seq 60); do
         case $(sinfo --noheader --format=%T 2>/dev/null | head -n 1) in
             idle | mixed | allocated)
+                trap - ERR
                 sinfo
                 echo "export SLURM_CONF=$SLURM_CONF"
                 return
@@ -85,6 +87,7 @@ start() {
         sleep 0.5
     done
     echo "error: the node is not there after 30 s; see $dir/*.log" >&2
+    stop >&2
     exit 1
 }
 
