@@ -2,12 +2,12 @@
 
 use attention::Score;
 
-use crate::{Activation, Aggregation, Error, Graph, Result};
+use crate::{Activation, Aggregation, Error, Graph, RecurrentWeight, Result};
 
 /// Hyper-parameters of a [`crate::DenseRnn`]; [`build`](Self::build) is the only way to make one.
 ///
 /// Reconstruction: the paper's hidden sizes were not at hand.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DenseRnnConfig {
     /// Channels of the hidden state of each direction. Default: 64.
@@ -18,6 +18,18 @@ pub struct DenseRnnConfig {
     pub activation: Activation,
     /// What a unit gets from the others.
     pub cell: Cell,
+    /// How the recurrent weight of a scan is made. Default: free.
+    #[serde(skip_serializing_if = "is_default")]
+    pub recurrent_weight: RecurrentWeight,
+    /// The spectral radius of a recurrent weight that is not free. Default:
+    /// [`default_radius`](crate::default_radius).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recurrent_radius: Option<f64>,
+}
+
+/// Configurations are written as they were before a field was added, where it is not used.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Default for DenseRnnConfig {
@@ -27,6 +39,8 @@ impl Default for DenseRnnConfig {
             attention_channels: 32,
             activation: Activation::Relu,
             cell: Cell::None,
+            recurrent_weight: RecurrentWeight::Free,
+            recurrent_radius: None,
         }
     }
 }
@@ -82,9 +96,34 @@ impl DenseRnnConfig {
             let reason = "must be between 1 and 4096";
             return refuse("attention_channels", self.attention_channels.to_string(), reason);
         }
-        if let Cell::Scan { graph: Graph::Dense, aggregation: Aggregation::Sum } = self.cell {
+        self.check_recurrent()
+    }
+    fn check_recurrent(&self) -> Result<()> {
+        let refuse = |field, value: String, reason| Err(Error::Config { field, value, reason });
+        let Self { recurrent_weight: kind, recurrent_radius: radius, .. } = *self;
+        let free = kind == RecurrentWeight::Free;
+        if !free && !matches!(self.cell, Cell::None | Cell::Scan { .. }) {
+            let reason = "only a scan has a recurrent weight";
+            return refuse("recurrent_weight", format!("{kind:?}"), reason);
+        }
+        if kind == RecurrentWeight::Both && self.hidden_channels < 2 {
+            let reason = "two states need two hidden channels";
+            return refuse("hidden_channels", self.hidden_channels.to_string(), reason);
+        }
+        if let Some(radius) = radius {
+            let reason = if free {
+                "a free recurrent weight has no target radius"
+            } else if !(radius > 0.0 && radius.is_finite()) {
+                "must be positive"
+            } else {
+                return Ok(());
+            };
+            return refuse("recurrent_radius", radius.to_string(), reason);
+        }
+        let dense_sum = Cell::Scan { graph: Graph::Dense, aggregation: Aggregation::Sum };
+        if free && self.cell == dense_sum {
             let reason = "a sum over the dense graph explodes under a free recurrent weight; \
-                          use \"mean\", or a graph of neighbours";
+                          use \"mean\", a graph of neighbours, or another recurrent_weight";
             return refuse("cell.aggregation", "\"sum\"".into(), reason);
         }
         Ok(())

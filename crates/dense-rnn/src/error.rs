@@ -27,6 +27,14 @@ pub enum Error {
         /// What is wrong with it and what to do.
         reason: &'static str,
     },
+    /// A recurrent weight that cannot be normalised.
+    #[error("recurrent weight of direction {index}: {reason}")]
+    Spectrum {
+        /// Which of the matrices.
+        index: usize,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// Attention failed underneath.
     #[error(transparent)]
     Attention(#[from] attention::Error),

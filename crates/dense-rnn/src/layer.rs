@@ -5,7 +5,8 @@ use candle_core::Tensor;
 use candle_nn::{Init, VarBuilder};
 use grid_ops::{grid_of_rows, rows_of_grid};
 
-use crate::{Activation, Aggregation, Cell, DenseRnnConfig, Graph, Result, Scan, scan_features};
+use crate::recurrent::Recurrent;
+use crate::{Activation, Cell, DenseRnnConfig, Result, Scan, default_radius, scan_features};
 
 /// Four directional passes over a feature grid, joined: `o(v) = Σ_d V_d h_d(v) + c`.
 ///
@@ -17,7 +18,11 @@ use crate::{Activation, Aggregation, Cell, DenseRnnConfig, Graph, Result, Scan, 
 ///
 /// - `input.weight` `[4·(d + q), c]`, `input.bias`: `U` and `b`, and `Ua` and `ba` for a scan that
 ///   attends, by direction;
-/// - `recurrent.weight` `[4, d + a, d]`: `W` stacked on `Wa` (scans only);
+/// - `recurrent.weight` `[4, d + a, d]`: `W`, or `M` where the eigenvalues of `M` are normalised,
+///   stacked on `Wa` (scans only);
+/// - `recurrent.skew` `[4, l, l]` instead of `W` if it is orthogonal (`l` = `d`), and in place of its
+///   parts if it is both: `l` = `⌈d/2⌉`, `recurrent.coupling` `[4, d − l, l]`, `recurrent.weight`
+///   `[4, d − l, d − l]`; then `recurrent.keys` `[4, a, d]` is `Wa`;
 /// - `score.vector` `[4, a]`: `va` (tanh-additive attention only);
 /// - `attention.weight` `[4·(q + d + a), c]`, `attention.bias`: query, value and key by direction
 ///   (quadrant attention only);
@@ -29,7 +34,8 @@ use crate::{Activation, Aggregation, Cell, DenseRnnConfig, Graph, Result, Scan, 
 /// Initialisation. `U` keeps the features' scale (normal, variance 2/c). `W` is normal with
 /// standard deviation `r/√d`, `r` the largest spectral radius at which the aggregate cannot grow
 /// along the grid: 1 for means and attention (averages), 1/2 and 1/3 for sums over two and three
-/// neighbours. `Ua` and `Wa` are normal with variance 1/c and 1/d and `va` with variance 1/a, so
+/// neighbours; other recurrent weights have their radius anyway, see [`crate::RecurrentWeight`], and
+/// entries of variance 1/d. `Ua` and `Wa` are normal with variance 1/c and 1/d and `va` with variance 1/a, so
 /// that scores start within about ±1 and attention close to a mean. `V` is normal with variance
 /// 1/(4 d): the residual join starts with context of about the features' own scale.
 #[derive(Debug)]
@@ -39,7 +45,7 @@ pub struct DenseRnn {
     pub(crate) keys: usize,
     pub(crate) input: Product,
     output: Product,
-    pub(crate) recurrent: Option<Tensor>,
+    recurrent: Option<Recurrent>,
     pub(crate) vector: Option<Tensor>,
     pub(crate) attention: Option<Product>,
 }
@@ -74,13 +80,8 @@ impl DenseRnnConfig {
         let output = Product::new(4 * d, out, stdev, &vb.pp("output"))?;
         let recurrent = match self.cell {
             Cell::Scan { graph, aggregation } => {
-                let radius = match (aggregation, graph) {
-                    (Aggregation::Mean | Aggregation::Attention(_), _) => 1.0,
-                    (Aggregation::Sum, Graph::Dag4) => 1.0 / 2.0,
-                    (Aggregation::Sum, _) => 1.0 / 3.0,
-                };
-                let hint = normal(radius / (d as f64).sqrt());
-                Some(vb.get_with_hints((4, d + keys, d), "recurrent.weight", hint)?)
+                let radius = default_radius(graph, aggregation, (1, 1));
+                Some(Recurrent::new(self.recurrent_weight, (d, keys), radius, vb)?)
             }
             _ => None,
         };
@@ -121,14 +122,32 @@ impl DenseRnn {
         Ok(grid_of_rows(&hidden.flatten_from(3)?, &self.output.weight, &self.output.bias)?)
     }
 
+    /// `[W; Wa]` of each direction for a grid of this size, `[4, d + a, d]`, if it is a scan.
+    pub(crate) fn recurrent(&self, size: (usize, usize)) -> Result<Option<Tensor>> {
+        let (Cell::Scan { graph, aggregation }, Some(recurrent)) =
+            (self.config.cell, &self.recurrent)
+        else {
+            return Ok(None);
+        };
+        let by_default = || default_radius(graph, aggregation, size);
+        Ok(Some(recurrent.weights(self.config.recurrent_radius.unwrap_or_else(by_default))?))
+    }
+
     /// The hidden states of all units and directions, `[n, h, w, 4, d]`.
     pub(crate) fn hidden(&self, features: &Tensor) -> Result<Tensor> {
+        let (_, _, h, w) = features.dims4()?;
         if let (Cell::Scan { graph, aggregation }, Some(recurrent)) =
-            (self.config.cell, &self.recurrent)
+            (self.config.cell, self.recurrent((h, w))?)
         {
             let mode = Scan { graph, aggregation, activation: self.config.activation };
             let Product { weight, bias } = &self.input;
-            return scan_features(features, (weight, bias), recurrent, self.vector.as_ref(), &mode);
+            return scan_features(
+                features,
+                (weight, bias),
+                &recurrent,
+                self.vector.as_ref(),
+                &mode,
+            );
         }
         let own = self.input.by_direction(features)?; //     [n, h, w, 4, d]
         let pre = match (self.config.cell, &self.attention) {
@@ -168,6 +187,6 @@ impl Product {
     }
 }
 
-fn normal(stdev: f64) -> Init {
+pub(crate) fn normal(stdev: f64) -> Init {
     Init::Randn { mean: 0.0, stdev }
 }

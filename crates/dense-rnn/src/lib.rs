@@ -27,7 +27,8 @@
 //!
 //! [`scan_features`] is the scan with the input product `U x + b` before it, as one operation;
 //! [`scan_tile`] runs a scan over one tile of a grid too large to be held, with the state of its
-//! border handed on; [`DenseRnn::attention_at`] says what a unit attends to; [`composed`] is the
+//! border handed on; [`RecurrentWeight`] says how `W` is kept from growing;
+//! [`DenseRnn::attention_at`] says what a unit attends to; [`composed`] is the
 //! scan for other devices than the CPU.
 //!
 //! Letters: `n` batch, `h w` grid, `c` channels of the features, `d` hidden channels, `a` channels
@@ -42,6 +43,7 @@ mod error;
 mod graph;
 mod layer;
 mod look;
+mod recurrent;
 mod scan;
 
 pub use activation::Activation;
@@ -50,4 +52,7 @@ pub use config::{Cell, DenseRnnConfig};
 pub use error::{Error, Result};
 pub use graph::Graph;
 pub use layer::DenseRnn;
+pub use recurrent::{
+    RecurrentWeight, cayley, default_radius, eigenvalue_normalised, spectral_radii,
+};
 pub use scan::{Aggregation, Scan, TileBorder, scan, scan_by_tiles, scan_features, scan_tile};

@@ -92,7 +92,7 @@ impl DenseRnn {
             let of = |k: usize| Ok(rows.narrow(3, from, len)?.get_on_dim(1, k)?.contiguous()?);
             (0..4).map(of).collect()
         };
-        let (asking, answering, key_at) = match (&self.attention, &self.recurrent) {
+        let (asking, answering, key_at) = match (&self.attention, self.recurrent((h, w))?) {
             (Some(attention), _) => {
                 let rows = rows(&attention.by_direction(features)?)?;
                 (rows.narrow(3, 0, queries.max(1))?, rows, queries + d)

@@ -56,8 +56,8 @@ fn layer(cell: Cell) -> DenseRnn {
     let config = DenseRnnConfig {
         hidden_channels: D,
         attention_channels: A,
-        activation: Activation::Relu,
         cell,
+        ..DenseRnnConfig::default()
     };
     let vb = VarBuilder::from_tensors(parameters(cell), DType::F64, &Device::Cpu);
     config.build(C, OUT, &vb).unwrap().unwrap()
@@ -224,8 +224,8 @@ fn single_precision_is_close_on_a_large_grid() {
         let config = DenseRnnConfig {
             hidden_channels: d,
             attention_channels: a,
-            activation: Activation::Relu,
             cell,
+            ..DenseRnnConfig::default()
         };
         let keys = cell.score().map_or(0, |score| score.key_channels(a));
         let queries = cell.score().map_or(0, |score| score.query_channels(keys));
