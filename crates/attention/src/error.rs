@@ -17,6 +17,9 @@ pub enum Error {
         /// The shape that was passed.
         got: Vec<usize>,
     },
+    /// A grid operation failed underneath.
+    #[error(transparent)]
+    Grid(#[from] grid_ops::Error),
     /// The tensor library failed underneath.
     #[error(transparent)]
     Candle(#[from] candle_core::Error),

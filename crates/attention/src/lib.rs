@@ -11,15 +11,17 @@
 //! - [`tile`] attends from tiles of units to tiles, for this and for scans in which keys and values
 //!   of later units depend on earlier results;
 //! - [`running`] keeps sums over quadrants up at O(1) a unit: all that a linear score needs;
-//! - [`kernel`] attends from one unit to a few others.
+//! - [`kernel`] attends from one unit to a few others;
+//! - [`DiaLstm`] attends to channels, from map to map.
 //!
 //! Weights are recomputed in the backward pass: memory is O(units), never O(units²).
 //!
 //! Letters: `n` batch, `h w` grid, `d` values' channels, `a` keys' channels, 4 directions.
 //!
-//! Not here: the recurrence itself (see `dense-rnn`) and anything with parameters.
+//! Not here: the recurrence itself (see `dense-rnn`). Only [`DiaLstm`] has parameters of its own.
 
 pub mod composed;
+mod dia;
 mod error;
 pub mod kernel;
 mod lanes;
@@ -31,6 +33,7 @@ mod tanh;
 pub mod tile;
 mod tiling;
 
+pub use dia::{DiaLstm, DiaState};
 pub use error::{Error, Result};
 pub use quadrant::{Direction, Units, join_directions, places, take_direction, units_mut};
 pub use quadrant_attention::quadrant_attention;
