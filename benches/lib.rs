@@ -65,6 +65,10 @@ pub enum Work {
     UpsampledCrossEntropy { n: usize, k: usize, h: usize, w: usize, height: usize, width: usize },
     /// The input product and [`dense_rnn::scan`] in four directions.
     Scan(ScanSizes),
+    /// The input product and [`dense_rnn::hippo_scan`] in four directions.
+    Hippo { n: usize, c: usize, d: usize, h: usize, w: usize, order: usize },
+    /// [`dense_rnn::eigenvalue_normalised`] of four matrices.
+    EigenvalueNormalised { d: usize },
     /// The matrix products of such a scan, all units at once.
     ScanProducts { n: usize, c: usize, d: usize, h: usize, w: usize },
     /// A whole training step of a ResNet-18 of output stride 16, or its forward part.
@@ -152,7 +156,7 @@ pub fn cases() -> Vec<Case> {
 
 /// What has no peer to be compared with.
 pub fn alone() -> Vec<Case> {
-    metrics::alone().into_iter().chain(photographs::alone()).collect()
+    metrics::alone().into_iter().chain(photographs::alone()).chain(scans::alone()).collect()
 }
 
 impl Case {
@@ -224,6 +228,8 @@ impl Case {
                 Ok(task([var(1, &[n, k, h, w])?], pass, run))
             }
             Work::Scan(sizes) => scans::scan_task(sizes, pass),
+            Work::Hippo { n, c, d, h, w, order } => scans::hippo_task([n, c, d, h, w], order, pass),
+            Work::EigenvalueNormalised { d } => scans::weights_task(d, pass),
             Work::ScanProducts { n, c, d, h, w } => {
                 Ok(scans::products_task((n * h * w, c, d), pass))
             }

@@ -1,6 +1,6 @@
 //! The scans of `dense-rnn`, and the matrix products that no scan can do without.
 
-use dense_rnn::{Activation, Aggregation, Graph, Scan, Score};
+use dense_rnn::{Activation, Aggregation, Graph, Legs, Scan, Score};
 use grid_ops::{MatMut, MatRef, matmul};
 use rayon::prelude::*;
 
@@ -85,6 +85,22 @@ pub(crate) fn cases() -> Vec<Case> {
     [1, 4].into_iter().flat_map(of_batch).collect()
 }
 
+/// The companions of the scans, beside the one that they are measured by.
+pub(crate) fn alone() -> Vec<Case> {
+    let (n, c, d, h, w) = (1, 256, 128, 45, 60);
+    let of_order = |order: usize| Case {
+        name: format!("scan hippo order {order} {n}×{c}→{d} {h}×{w}"),
+        passes: Pass::ALL.to_vec(),
+        work: Work::Hippo { n, c, d, h, w, order },
+    };
+    let weights = Case {
+        name: format!("recurrent weights 4×{d}×{d} by eigenvalues"),
+        passes: Pass::ALL.to_vec(),
+        work: Work::EigenvalueNormalised { d },
+    };
+    [1, 16, 64].into_iter().map(of_order).chain([weights]).collect()
+}
+
 /// The same scans on larger and larger grids, to see time and memory grow.
 pub fn growth() -> Vec<Case> {
     let modes = [
@@ -114,6 +130,38 @@ pub fn growth() -> Vec<Case> {
         })
     };
     modes.into_iter().flat_map(of_mode).collect()
+}
+
+/// The input product and [`dense_rnn::hippo_scan`] in four directions.
+pub(crate) fn hippo_task(
+    [n, c, d, h, w]: [usize; 5],
+    order: usize,
+    pass: Pass,
+) -> anyhow::Result<Task> {
+    let legs = Legs { order, ..Legs::default() };
+    let width = d / order + 2 * d;
+    let scaled = |seed, shape: &[usize], channels: usize| -> anyhow::Result<_> {
+        let values = (var(seed, shape)?.as_tensor() * (channels as f64).sqrt().recip())?;
+        Ok(candle_core::Var::from_tensor(&values)?)
+    };
+    let inputs = [
+        var(1, &[n, c, h, w])?,
+        scaled(2, &[4 * width, c], c)?,
+        var(3, &[4 * width])?,
+        scaled(4, &[4, d / order, d], d)?,
+        scaled(5, &[4, 2 * d, d], d)?,
+    ];
+    let run = move |[x, u, b, to_memory, from_memory]: &[_; 5]| {
+        let rows = grid_ops::rows_of_grid(x, u, b)?.reshape((n, h, w, 4, width))?;
+        Ok(dense_rnn::hippo_scan(&rows, to_memory, from_memory, &legs)?)
+    };
+    Ok(task(inputs, pass, run))
+}
+
+/// [`dense_rnn::eigenvalue_normalised`] of the weights of four directions.
+pub(crate) fn weights_task(d: usize, pass: Pass) -> anyhow::Result<Task> {
+    let run = |[m]: &[_; 1]| Ok(dense_rnn::eigenvalue_normalised(m, 1.0)?);
+    Ok(task([var(1, &[4, d, d])?], pass, run))
 }
 
 pub(crate) fn scan_task(sizes: ScanSizes, pass: Pass) -> anyhow::Result<Task> {

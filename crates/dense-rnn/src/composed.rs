@@ -1,11 +1,14 @@
-//! The same scan composed of candle's own operations, an anti-diagonal at a time: slower, O(units²)
+//! The same scans composed of candle's own operations, an anti-diagonal at a time: slower, O(units²)
 //! memory, for every device candle has.
 //!
 //! What runs where the tensors are not on the CPU, and what the kernels are held against.
 
+mod hippo;
+
 use attention::composed::{masked_softmax, scores, turned};
 use attention::{Direction, diagonals_of};
 use candle_core::{D, Tensor};
+pub use hippo::hippo_scan;
 
 use crate::scan::checked;
 use crate::{Activation, Aggregation, Graph, Result, Scan};

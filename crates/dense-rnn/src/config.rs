@@ -2,7 +2,8 @@
 
 use attention::Score;
 
-use crate::{Activation, Aggregation, Error, Graph, RecurrentWeight, Result};
+use crate::hippo::memory_channels;
+use crate::{Activation, Aggregation, Discretisation, Error, Graph, Legs, RecurrentWeight, Result};
 
 /// Hyper-parameters of a [`crate::DenseRnn`]; [`build`](Self::build) is the only way to make one.
 ///
@@ -67,6 +68,20 @@ pub enum Cell {
         #[serde(default)]
         score: Score,
     },
+    /// A gated cell with a memory of all that was passed, see [`hippo_scan`](crate::hippo_scan);
+    /// `hidden_channels` must be a multiple of `order`, `activation` has no effect.
+    Hippo {
+        /// How many Legendre polynomials, 1 to 64. Default: 16.
+        #[serde(default = "default_order")]
+        order: usize,
+        /// How a step of the memory is taken. Default: bilinear.
+        #[serde(default)]
+        discretisation: Discretisation,
+    },
+}
+
+fn default_order() -> usize {
+    Legs::default().order
 }
 
 impl Cell {
@@ -75,7 +90,15 @@ impl Cell {
         match self {
             Self::Scan { aggregation, .. } => aggregation.score(),
             Self::QuadrantAttention { score } => Some(score),
-            Self::None | Self::Pointwise => None,
+            Self::None | Self::Pointwise | Self::Hippo { .. } => None,
+        }
+    }
+
+    /// The memory, if it has one.
+    pub fn legs(self) -> Option<Legs> {
+        match self {
+            Self::Hippo { order, discretisation } => Some(Legs { order, discretisation }),
+            _ => None,
         }
     }
 }
@@ -95,6 +118,9 @@ impl DenseRnnConfig {
         if self.cell.score().is_some() && !(1..=4096).contains(&self.attention_channels) {
             let reason = "must be between 1 and 4096";
             return refuse("attention_channels", self.attention_channels.to_string(), reason);
+        }
+        if let Some(legs) = self.cell.legs() {
+            memory_channels(self.hidden_channels, &legs)?;
         }
         self.check_recurrent()
     }

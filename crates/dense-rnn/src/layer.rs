@@ -5,8 +5,10 @@ use candle_core::Tensor;
 use candle_nn::{Init, VarBuilder};
 use grid_ops::{grid_of_rows, rows_of_grid};
 
+use crate::hippo::memory_channels;
 use crate::recurrent::Recurrent;
-use crate::{Activation, Cell, DenseRnnConfig, Result, Scan, default_radius, scan_features};
+use crate::{Activation, Cell, DenseRnnConfig, Legs, Result, Scan};
+use crate::{default_radius, hippo_scan, scan_features};
 
 /// Four directional passes over a feature grid, joined: `o(v) = Σ_d V_d h_d(v) + c`.
 ///
@@ -17,7 +19,9 @@ use crate::{Activation, Cell, DenseRnnConfig, Result, Scan, default_radius, scan
 /// the configured ones, or 1 and 0 for a linear score) and 0 otherwise:
 ///
 /// - `input.weight` `[4·(d + q), c]`, `input.bias`: `U` and `b`, and `Ua` and `ba` for a scan that
-///   attends, by direction;
+///   attends, by direction; `[4·(m + 2·d), c]` for a cell with a memory, `m` = `d / order`;
+/// - `memory.input` `[4, m, d]`, `memory.weight` `[4, 2·d, d]`: `W_u`, and `W` stacked on `W_g` (a
+///   cell with a memory only), see [`hippo_scan`];
 /// - `recurrent.weight` `[4, d + a, d]`: `W`, or `M` where the eigenvalues of `M` are normalised,
 ///   stacked on `Wa` (scans only);
 /// - `recurrent.skew` `[4, l, l]` instead of `W` if it is orthogonal (`l` = `d`), and in place of its
@@ -31,7 +35,8 @@ use crate::{Activation, Cell, DenseRnnConfig, Result, Scan, default_radius, scan
 /// Departure: queries have a bias `ba` whatever the score; scaled dot products are published
 /// without.
 ///
-/// Initialisation. `U` keeps the features' scale (normal, variance 2/c). `W` is normal with
+/// Initialisation. `U` keeps the features' scale (normal, variance 2/c; 1/c with a memory, whose own
+/// weights have variance 1/d). `W` is normal with
 /// standard deviation `r/√d`, `r` the largest spectral radius at which the aggregate cannot grow
 /// along the grid: 1 for means and attention (averages), 1/2 and 1/3 for sums over two and three
 /// neighbours; other recurrent weights have their radius anyway, see [`crate::RecurrentWeight`], and
@@ -48,6 +53,7 @@ pub struct DenseRnn {
     recurrent: Option<Recurrent>,
     pub(crate) vector: Option<Tensor>,
     pub(crate) attention: Option<Product>,
+    memory: Option<Memory>,
 }
 
 impl DenseRnnConfig {
@@ -69,12 +75,16 @@ impl DenseRnnConfig {
         let d = self.hidden_channels;
         let keys = self.cell.score().map_or(0, |score| score.key_channels(self.attention_channels));
         let queries = self.cell.score().map_or(0, |score| score.query_channels(keys));
+        let memory = self.cell.legs().map(|legs| Memory::new(d, legs, vb)).transpose()?;
         let own = match self.cell {
             Cell::None => return Ok(None),
             Cell::Scan { .. } => d + queries,
             Cell::Pointwise | Cell::QuadrantAttention { .. } => d,
+            Cell::Hippo { .. } => 2 * d + memory.as_ref().map_or(0, |memory| memory.channels),
         };
-        let stdev = (2.0 / channels as f64).sqrt();
+        // Gates and candidates start within the bend of their curves.
+        let gain = if memory.is_some() { 1.0 } else { 2.0 };
+        let stdev = (gain / channels as f64).sqrt();
         let input = Product::new(channels, 4 * own, stdev, &vb.pp("input"))?;
         let stdev = (1.0 / (4 * d) as f64).sqrt();
         let output = Product::new(4 * d, out, stdev, &vb.pp("output"))?;
@@ -101,7 +111,7 @@ impl DenseRnnConfig {
             _ => None,
         };
         let config = self.clone();
-        Ok(Some(DenseRnn { config, keys, input, output, recurrent, vector, attention }))
+        Ok(Some(DenseRnn { config, keys, input, output, recurrent, vector, attention, memory }))
     }
 }
 
@@ -150,6 +160,9 @@ impl DenseRnn {
             );
         }
         let own = self.input.by_direction(features)?; //     [n, h, w, 4, d]
+        if let Some(Memory { legs, input, weight, .. }) = &self.memory {
+            return hippo_scan(&own, input, weight, legs); // of [n, h, w, 4, m + 2·d]
+        }
         let pre = match (self.config.cell, &self.attention) {
             (Cell::QuadrantAttention { score }, Some(attention)) => {
                 let input = attention.by_direction(features)?; // [n, h, w, 4, q + d + a]
@@ -162,6 +175,28 @@ impl DenseRnn {
             Activation::Relu => pre.relu()?,
             Activation::Tanh => pre.tanh()?,
         })
+    }
+}
+
+/// The parameters of a cell with a memory.
+#[derive(Debug)]
+struct Memory {
+    legs: Legs,
+    /// Channels of what is remembered.
+    channels: usize,
+    /// `[4, m, d]`.
+    input: Tensor,
+    /// `[4, 2·d, d]`.
+    weight: Tensor,
+}
+
+impl Memory {
+    fn new(d: usize, legs: Legs, vb: &VarBuilder<'_>) -> Result<Self> {
+        let channels = memory_channels(d, &legs)?;
+        let (vb, hint) = (vb.pp("memory"), normal((1.0 / d as f64).sqrt()));
+        let input = vb.get_with_hints((4, channels, d), "input", hint)?;
+        let weight = vb.get_with_hints((4, 2 * d, d), "weight", hint)?;
+        Ok(Self { legs, channels, input, weight })
     }
 }
 

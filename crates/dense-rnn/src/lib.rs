@@ -27,7 +27,8 @@
 //!
 //! [`scan_features`] is the scan with the input product `U x + b` before it, as one operation;
 //! [`scan_tile`] runs a scan over one tile of a grid too large to be held, with the state of its
-//! border handed on; [`RecurrentWeight`] says how `W` is kept from growing;
+//! border handed on; [`RecurrentWeight`] says how `W` is kept from growing; [`hippo_scan`] has another cell, with
+//! the whole past in its memory;
 //! [`DenseRnn::attention_at`] says what a unit attends to; [`composed`] is the
 //! scan for other devices than the CPU.
 //!
@@ -41,6 +42,7 @@ pub mod composed;
 mod config;
 mod error;
 mod graph;
+mod hippo;
 mod layer;
 mod look;
 mod recurrent;
@@ -51,6 +53,9 @@ pub use attention::{Direction, Score};
 pub use config::{Cell, DenseRnnConfig};
 pub use error::{Error, Result};
 pub use graph::Graph;
+pub use hippo::{
+    Discretisation, HippoRnn, HippoRnnConfig, Legs, hippo_scan, legs_memory, legs_reconstruction,
+};
 pub use layer::DenseRnn;
 pub use recurrent::{
     RecurrentWeight, cayley, default_radius, eigenvalue_normalised, spectral_radii,

@@ -10,8 +10,8 @@ impl DenseRnn {
     /// The weight that the unit at row and column `unit` gives to every other unit.
     ///
     /// For attention the softmax weights, for means equal shares, for sums 1 for every predecessor;
-    /// zero for units that do not precede it in a direction, and everywhere for a cell without
-    /// context. Not differentiable.
+    /// zero for units that do not precede it in a direction, and everywhere for a cell that weighs
+    /// no units: one without context, or with a memory. Not differentiable.
     ///
     /// # Shapes
     ///
@@ -32,7 +32,7 @@ impl DenseRnn {
         let (graph, aggregation) = match self.config.cell {
             Cell::Scan { graph, aggregation } => (graph, aggregation),
             Cell::QuadrantAttention { score } => (Graph::Dense, Aggregation::Attention(score)),
-            Cell::None | Cell::Pointwise => {
+            Cell::None | Cell::Pointwise | Cell::Hippo { .. } => {
                 let zeros = Tensor::zeros((n, 4, h, w), features.dtype(), features.device())?;
                 return Ok(zeros);
             }

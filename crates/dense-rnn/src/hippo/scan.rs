@@ -1,0 +1,95 @@
+//! The cell along the directions of a grid.
+
+use candle_core::Tensor;
+use grid_ops::count_macs;
+
+use super::kernel::Cell;
+use super::{Legs, op::HippoOp};
+use crate::{Error, Result, composed};
+
+/// Runs the gated cell with a LegS memory over a grid in one or all four directions.
+///
+/// With `ĥ` and `M̂` the means of hidden states and memories over a unit's predecessors above and
+/// before it ([`Graph::Dag4`](crate::Graph::Dag4); zero where there are none), and `t = i + j` its
+/// anti-diagonal as the direction sees it:
+///
+/// ```text
+/// u(v) = input_u(v) + W_u ĥ(v)                  m = d / order numbers
+/// M(v) = LegS step at t from M̂(v) with u(v)     the first sets M = (u, 0, …, 0)
+/// c(v) = tanh(input_c(v) + W vec M(v))
+/// g(v) = σ(input_g(v) + W_g vec M(v))
+/// h(v) = (1 − g(v)) ĥ(v) + g(v) c(v)
+/// ```
+///
+/// A sequence is a grid of one row in one direction: there `ĥ` and `M̂` are the step's before.
+///
+/// # Shapes
+///
+/// - `input`: `[n, h, w, k, m + 2 d]`: what the features add to `u`, to the candidate and to the
+///   gate, for `k` = 4 directions or 1 (south-east)
+/// - `to_memory`: `[k, m, d]`, `W_u`
+/// - `from_memory`: `[k, 2 d, d]`, `W` stacked on `W_g`; column `n·m + channel` is that of the
+///   memory's `n`-th coefficient
+/// - returns: `[n, h, w, k, d]`, the hidden states, in the image's own orientation
+///
+/// Differentiable in all three. `h + w − 1` dependent steps, O(d²) time a unit, O(n·h·w·d) memory.
+/// Parallel over images × directions; the result does not depend on the number of threads. Off the
+/// CPU it runs as [`composed::hippo_scan`].
+///
+/// # Errors
+///
+/// [`Error::Config`] for an order that there is not, [`Error::Shape`] where shapes differ from the
+/// above, [`Error::Candle`] for integer tensors.
+pub fn hippo_scan(
+    input: &Tensor,
+    to_memory: &Tensor,
+    from_memory: &Tensor,
+    legs: &Legs,
+) -> Result<Tensor> {
+    let cell = checked(input, to_memory, from_memory, legs)?;
+    let (n, h, w, _, _) = input.dims5()?;
+    count_macs(n * h * w * (to_memory.elem_count() + from_memory.elem_count()));
+    if !input.device().is_cpu() {
+        return composed::hippo_scan(input, to_memory, from_memory, legs);
+    }
+    let params = [to_memory, from_memory].map(Tensor::flatten_all);
+    let [to_memory, from_memory] = params;
+    let params = Tensor::cat(&[to_memory?.contiguous()?, from_memory?.contiguous()?], 0)?;
+    let op = HippoOp::new(cell, (h, w), legs);
+    Ok(input.contiguous()?.apply_op2(&params, op)?)
+}
+
+/// The sizes, or why it cannot run.
+pub(crate) fn checked(
+    input: &Tensor,
+    to_memory: &Tensor,
+    from_memory: &Tensor,
+    legs: &Legs,
+) -> Result<Cell> {
+    legs.check()?;
+    let shape = |expected, got: &Tensor| Error::Shape {
+        op: "hippo_scan",
+        expected,
+        got: got.dims().to_vec(),
+    };
+    let &[k, m, d] = to_memory.dims() else {
+        return Err(shape("to_memory: [k, m, d]", to_memory));
+    };
+    if m == 0 || m * legs.order != d {
+        return Err(shape("to_memory: [k, m, d] with d = m · order", to_memory));
+    }
+    if from_memory.dims() != [k, 2 * d, d] {
+        return Err(shape("from_memory: [k, 2·d, d] with d as in to_memory", from_memory));
+    }
+    let expected =
+        "input: [n, h, w, k, m + 2·d] with k = 1 or 4, m and d as in to_memory, none zero";
+    match *input.dims() {
+        [_, _, _, of_input, width]
+            if of_input == k
+                && matches!(k, 1 | 4)
+                && width == m + 2 * d
+                && input.elem_count() > 0 => {}
+        _ => return Err(shape(expected, input)),
+    }
+    Ok(Cell { d, m, directions: k })
+}
