@@ -26,6 +26,21 @@ pub struct DenseRnnConfig {
     /// [`default_radius`](crate::default_radius).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recurrent_radius: Option<f64>,
+    /// How the hidden states of the four directions are put together. Default: their sum.
+    #[serde(skip_serializing_if = "is_default")]
+    pub join: Join,
+}
+
+/// How the hidden states of the four directions become the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Join {
+    /// `Σ_d V_d h_d`.
+    #[default]
+    Sum,
+    /// `Σ_d V_d (g_d ⊙ h_d)`, the channels of each direction weighed by an
+    /// [`attention::DiaLstm`] that goes from direction to direction.
+    Dia,
 }
 
 /// Configurations are written as they were before a field was added, where it is not used.
@@ -42,6 +57,7 @@ impl Default for DenseRnnConfig {
             cell: Cell::None,
             recurrent_weight: RecurrentWeight::Free,
             recurrent_radius: None,
+            join: Join::Sum,
         }
     }
 }

@@ -1,13 +1,13 @@
 //! The layer: features in, context out.
 
-use attention::Score;
+use attention::{DiaLstm, Score};
 use candle_core::Tensor;
 use candle_nn::{Init, VarBuilder};
 use grid_ops::{grid_of_rows, rows_of_grid};
 
 use crate::hippo::memory_channels;
 use crate::recurrent::Recurrent;
-use crate::{Activation, Cell, DenseRnnConfig, Legs, Result, Scan};
+use crate::{Activation, Cell, DenseRnnConfig, Join, Legs, Result, Scan};
 use crate::{default_radius, hippo_scan, scan_features};
 
 /// Four directional passes over a feature grid, joined: `o(v) = Σ_d V_d h_d(v) + c`.
@@ -30,6 +30,7 @@ use crate::{default_radius, hippo_scan, scan_features};
 /// - `score.vector` `[4, a]`: `va` (tanh-additive attention only);
 /// - `attention.weight` `[4·(q + d + a), c]`, `attention.bias`: query, value and key by direction
 ///   (quadrant attention only);
+/// - `dia.*`: those of an [`attention::DiaLstm`] of `d` channels ([`Join::Dia`] only);
 /// - `output.weight` `[k, 4·d]`, `output.bias` `[k]`: `V` and `c`.
 ///
 /// Departure: queries have a bias `ba` whatever the score; scaled dot products are published
@@ -54,6 +55,7 @@ pub struct DenseRnn {
     pub(crate) vector: Option<Tensor>,
     pub(crate) attention: Option<Product>,
     memory: Option<Memory>,
+    dia: Option<DiaLstm>,
 }
 
 impl DenseRnnConfig {
@@ -110,8 +112,21 @@ impl DenseRnnConfig {
             }
             _ => None,
         };
-        let config = self.clone();
-        Ok(Some(DenseRnn { config, keys, input, output, recurrent, vector, attention, memory }))
+        let dia = match self.join {
+            Join::Sum => None,
+            Join::Dia => Some(DiaLstm::new(d, &vb.pp("dia"))?),
+        };
+        Ok(Some(DenseRnn {
+            config: self.clone(),
+            keys,
+            input,
+            output,
+            recurrent,
+            vector,
+            attention,
+            memory,
+            dia,
+        }))
     }
 }
 
@@ -128,7 +143,10 @@ impl DenseRnn {
     /// [`crate::Error::Grid`] for an empty grid or another number of channels than the layer was
     /// built with.
     pub fn forward(&self, features: &Tensor) -> Result<Tensor> {
-        let hidden = self.hidden(features)?; //              [n, h, w, 4, d]
+        let mut hidden = self.hidden(features)?; //          [n, h, w, 4, d]
+        if let Some(dia) = &self.dia {
+            hidden = weighed(&hidden, dia)?;
+        }
         Ok(grid_of_rows(&hidden.flatten_from(3)?, &self.output.weight, &self.output.bias)?)
     }
 
@@ -176,6 +194,19 @@ impl DenseRnn {
             Activation::Tanh => pre.tanh()?,
         })
     }
+}
+
+/// `g_d ⊙ h_d` from the hidden states of the four directions, `[n, h, w, 4, d]`.
+fn weighed(hidden: &Tensor, dia: &DiaLstm) -> Result<Tensor> {
+    let means = hidden.mean((1, 2))?; //                     [n, 4, d]
+    let (mut state, mut gates) = (None, Vec::new());
+    for direction in 0..4 {
+        let next = dia.step(&means.narrow(1, direction, 1)?.squeeze(1)?, state.as_ref())?;
+        gates.push(next.hidden.clone());
+        state = Some(next);
+    }
+    let gates = Tensor::stack(&gates, 1)?; //                [n, 4, d]
+    Ok(hidden.broadcast_mul(&gates.unsqueeze(1)?.unsqueeze(1)?)?)
 }
 
 /// The parameters of a cell with a memory.

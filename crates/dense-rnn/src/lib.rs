@@ -50,7 +50,7 @@ mod scan;
 
 pub use activation::Activation;
 pub use attention::{Direction, Score};
-pub use config::{Cell, DenseRnnConfig};
+pub use config::{Cell, DenseRnnConfig, Join};
 pub use error::{Error, Result};
 pub use graph::Graph;
 pub use hippo::{

@@ -5,11 +5,12 @@ mod twin;
 
 use std::collections::HashMap;
 
-use candle_core::{DType, Device, Tensor};
+use attention::DiaLstm;
+use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
 use dense_rnn::{Activation, Aggregation, Cell, DenseRnn, DenseRnnConfig, Direction, Graph};
-use dense_rnn::{Scan, Score};
-use testkit::{assert_close, tensor};
+use dense_rnn::{Join, Scan, Score};
+use testkit::{assert_close, check_gradients, tensor};
 
 const C: usize = 3;
 const D: usize = 4;
@@ -265,6 +266,52 @@ fn single_precision_is_close_on_a_large_grid() {
         assert!(largest.is_finite() && largest > 0.1, "{cell:?}: {largest}");
         assert_close(&run(DType::F32), &exact, 1e-4 * largest);
     }
+}
+
+/// The gated output against one put together from four layers that see one direction each.
+#[test]
+fn a_gate_weighs_the_channels_of_each_direction() {
+    let cell = Cell::Scan { graph: Graph::Dense, aggregation: Aggregation::Mean };
+    let mut all = parameters(cell);
+    let shapes = ["input", "hidden"].into_iter().flat_map(|side| {
+        [
+            (format!("dia.{side}.fc1.weight"), vec![1, D]),
+            (format!("dia.{side}.fc1.bias"), vec![1]),
+            (format!("dia.{side}.fc2.weight"), vec![4 * D, 1]),
+            (format!("dia.{side}.fc2.bias"), vec![4 * D]),
+        ]
+    });
+    all.extend(shapes.zip(90..).map(|((name, shape), seed)| (name, tensor(seed, &shape))));
+    let vars: HashMap<String, Var> =
+        all.into_iter().map(|(name, tensor)| (name, Var::from_tensor(&tensor).unwrap())).collect();
+    let builder = || {
+        let all = vars.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone()));
+        VarBuilder::from_tensors(all.collect(), DType::F64, &Device::Cpu)
+    };
+    let config =
+        DenseRnnConfig { hidden_channels: D, cell, join: Join::Dia, ..DenseRnnConfig::default() };
+    let features = tensor(79, &[2, C, 3, 4]);
+    let run = || config.build(C, OUT, &builder()).unwrap().unwrap().forward(&features).unwrap();
+    // The hidden states, as outputs of a layer whose V is the identity.
+    let mut plain = parameters(cell);
+    plain.insert("output.weight".into(), Tensor::eye(4 * D, DType::F64, &Device::Cpu).unwrap());
+    plain.insert("output.bias".into(), Tensor::zeros(4 * D, DType::F64, &Device::Cpu).unwrap());
+    let vb = VarBuilder::from_tensors(plain, DType::F64, &Device::Cpu);
+    let sum = DenseRnnConfig { join: Join::Sum, ..config.clone() };
+    let hidden = sum.build(C, 4 * D, &vb).unwrap().unwrap().forward(&features).unwrap();
+    let dia = DiaLstm::new(D, &builder().pp("dia")).unwrap();
+    let mut memory = Vec::new();
+    let scaled =
+        (0..4).map(|k| dia.scaled(&hidden.narrow(1, k * D, D).unwrap(), &mut memory).unwrap());
+    let scaled = Tensor::cat(&scaled.collect::<Vec<_>>(), 1).unwrap(); // [n, 4·d, h, w]
+    let weight = vars["output.weight"].reshape((OUT, 4 * D)).unwrap();
+    let rows = scaled.permute((0, 2, 3, 1)).unwrap().contiguous().unwrap();
+    let out = rows.broadcast_matmul(&weight.t().unwrap()).unwrap();
+    let out = out.broadcast_add(&vars["output.bias"]).unwrap().permute((0, 3, 1, 2)).unwrap();
+    assert_close(&flat(&run()), &flat(&out), 1e-10);
+    let names =
+        ["dia.input.fc1.weight", "dia.hidden.fc2.bias", "recurrent.weight", "output.weight"];
+    check_gradients(&names.map(|name| &vars[name]), || Ok(run())).unwrap();
 }
 
 #[test]
