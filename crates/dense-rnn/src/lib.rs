@@ -47,6 +47,7 @@ mod layer;
 mod look;
 mod recurrent;
 mod scan;
+mod sparsity;
 
 pub use activation::Activation;
 pub use attention::{Direction, Score};
@@ -61,3 +62,4 @@ pub use recurrent::{
     RecurrentWeight, cayley, default_radius, eigenvalue_normalised, spectral_radii,
 };
 pub use scan::{Aggregation, Scan, TileBorder, scan, scan_by_tiles, scan_features, scan_tile};
+pub use sparsity::{Compressed, group_lasso};
