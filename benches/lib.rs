@@ -65,7 +65,7 @@ pub enum Work {
     UpsampledCrossEntropy { n: usize, k: usize, h: usize, w: usize, height: usize, width: usize },
     /// The input product and [`dense_rnn::scan`] in four directions.
     Scan(ScanSizes),
-    /// The input product and [`dense_rnn::hippo_scan`] in four directions.
+    /// [`dense_rnn::hippo_scan_features`].
     Hippo { n: usize, c: usize, d: usize, h: usize, w: usize, order: usize },
     /// [`dense_rnn::eigenvalue_normalised`] of four matrices.
     EigenvalueNormalised { d: usize },

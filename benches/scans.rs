@@ -132,7 +132,7 @@ pub fn growth() -> Vec<Case> {
     modes.into_iter().flat_map(of_mode).collect()
 }
 
-/// The input product and [`dense_rnn::hippo_scan`] in four directions.
+/// [`dense_rnn::hippo_scan_features`].
 pub(crate) fn hippo_task(
     [n, c, d, h, w]: [usize; 5],
     order: usize,
@@ -152,8 +152,7 @@ pub(crate) fn hippo_task(
         scaled(5, &[4, 2 * d, d], d)?,
     ];
     let run = move |[x, u, b, to_memory, from_memory]: &[_; 5]| {
-        let rows = grid_ops::rows_of_grid(x, u, b)?.reshape((n, h, w, 4, width))?;
-        Ok(dense_rnn::hippo_scan(&rows, to_memory, from_memory, &legs)?)
+        Ok(dense_rnn::hippo_scan_features(x, (u, b), to_memory, from_memory, &legs)?)
     };
     Ok(task(inputs, pass, run))
 }

@@ -12,7 +12,7 @@ pub(crate) mod step;
 
 pub use recall::{legs_memory, legs_reconstruction};
 pub(crate) use scan::checked;
-pub use scan::hippo_scan;
+pub use scan::{hippo_scan, hippo_scan_features};
 pub(crate) use sequence::memory_channels;
 pub use sequence::{HippoRnn, HippoRnnConfig};
 

@@ -8,7 +8,7 @@ use grid_ops::{grid_of_rows, rows_of_grid};
 use crate::hippo::memory_channels;
 use crate::recurrent::Recurrent;
 use crate::{Activation, Cell, DenseRnnConfig, Join, Legs, Result, Scan};
-use crate::{default_radius, hippo_scan, scan_features};
+use crate::{default_radius, hippo_scan_features, scan_features};
 
 /// Four directional passes over a feature grid, joined: `o(v) = Σ_d V_d h_d(v) + c`.
 ///
@@ -21,7 +21,7 @@ use crate::{default_radius, hippo_scan, scan_features};
 /// - `input.weight` `[4·(d + q), c]`, `input.bias`: `U` and `b`, and `Ua` and `ba` for a scan that
 ///   attends, by direction; `[4·(m + 2·d), c]` for a cell with a memory, `m` = `d / order`;
 /// - `memory.input` `[4, m, d]`, `memory.weight` `[4, 2·d, d]`: `W_u`, and `W` stacked on `W_g` (a
-///   cell with a memory only), see [`hippo_scan`];
+///   cell with a memory only), see [`crate::hippo_scan`];
 /// - `recurrent.weight` `[4, d + a, d]`: `W`, or `M` where the eigenvalues of `M` are normalised,
 ///   stacked on `Wa` (scans only);
 /// - `recurrent.skew` `[4, l, l]` instead of `W` if it is orthogonal (`l` = `d`), and in place of its
@@ -177,10 +177,11 @@ impl DenseRnn {
                 &mode,
             );
         }
-        let own = self.input.by_direction(features)?; //     [n, h, w, 4, d]
-        if let Some(Memory { legs, input, weight, .. }) = &self.memory {
-            return hippo_scan(&own, input, weight, legs); // of [n, h, w, 4, m + 2·d]
+        if let Some(Memory { legs, input, weight: from_memory, .. }) = &self.memory {
+            let Product { weight, bias } = &self.input;
+            return hippo_scan_features(features, (weight, bias), input, from_memory, legs);
         }
+        let own = self.input.by_direction(features)?; //     [n, h, w, 4, d]
         let pre = match (self.config.cell, &self.attention) {
             (Cell::QuadrantAttention { score }, Some(attention)) => {
                 let input = attention.by_direction(features)?; // [n, h, w, 4, q + d + a]

@@ -55,7 +55,8 @@ pub use config::{Cell, DenseRnnConfig, Join};
 pub use error::{Error, Result};
 pub use graph::Graph;
 pub use hippo::{
-    Discretisation, HippoRnn, HippoRnnConfig, Legs, hippo_scan, legs_memory, legs_reconstruction,
+    Discretisation, HippoRnn, HippoRnnConfig, Legs, hippo_scan, hippo_scan_features, legs_memory,
+    legs_reconstruction,
 };
 pub use layer::DenseRnn;
 pub use recurrent::{

@@ -159,7 +159,7 @@ pub fn scan_features(
 }
 
 /// The elements of one tensor and then of another: an operation has no more than three inputs.
-fn one_after_another(first: &Tensor, second: Option<&Tensor>) -> Result<Tensor> {
+pub(crate) fn one_after_another(first: &Tensor, second: Option<&Tensor>) -> Result<Tensor> {
     let first = first.flatten_all()?.contiguous()?;
     Ok(match second {
         Some(second) => Tensor::cat(&[&first, &second.flatten_all()?.contiguous()?], 0)?,

@@ -5,7 +5,7 @@ use candle_core::{D, DType, Device, Tensor, Var};
 use candle_nn::{AdamW, Optimizer, ParamsAdamW, VarBuilder, VarMap};
 use dense_rnn::{Activation, Aggregation, Discretisation, Graph, Scan, scan};
 use dense_rnn::{Cell, DenseRnnConfig, HippoRnnConfig, Legs, composed};
-use dense_rnn::{hippo_scan, legs_memory, legs_reconstruction};
+use dense_rnn::{hippo_scan, hippo_scan_features, legs_memory, legs_reconstruction};
 use testkit::{assert_close, check_gradients, tensor, values, var};
 
 const ALL: [Discretisation; 4] = [
@@ -180,10 +180,32 @@ fn gradients_match_central_differences() {
 }
 
 #[test]
+fn features_give_the_product_and_the_scan_one_after_the_other() {
+    let (n, c, h, w, m, d) = (2, 3, 3, 4, 2, 6);
+    let width = m + 2 * d;
+    let inputs = [
+        var(70, &[n, c, h, w]),
+        var(71, &[4 * width, c]),
+        var(72, &[4 * width]),
+        var(73, &[4, m, d]),
+        var(74, &[4, 2 * d, d]),
+    ];
+    let legs = legs(3, Discretisation::Bilinear);
+    let [x, weight, bias, to, from] = &inputs;
+    let rows = x.permute((0, 2, 3, 1)).unwrap().contiguous().unwrap();
+    let rows = rows.broadcast_matmul(&weight.t().unwrap()).unwrap().broadcast_add(bias).unwrap();
+    let rows = rows.reshape((n, h, w, 4, width)).unwrap();
+    let expected = hippo_scan(&rows, to, from, &legs).unwrap();
+    let run = || Ok(hippo_scan_features(x, (weight, bias), to, from, &legs)?);
+    assert_close(&flat(&run().unwrap()), &flat(&expected), 1e-12);
+    check_gradients(&inputs.each_ref(), run).unwrap();
+}
+
+#[test]
 fn the_composition_is_the_same_in_value_and_gradients() {
     for (discretisation, order) in ALL.into_iter().zip([2, 3, 6, 4]) {
-        for [n, h, w, k] in [[2, 4, 7, 4], [1, 6, 3, 1], [1, 1, 5, 1]] {
-            let (m, d) = (2, 2 * order);
+        for ([n, h, w, k], m) in [([2, 4, 7, 4], 2), ([1, 6, 3, 1], 11), ([1, 1, 5, 1], 16)] {
+            let d = m * order;
             let inputs =
                 [var(13, &[n, h, w, k, m + 2 * d]), var(14, &[k, m, d]), var(15, &[k, 2 * d, d])];
             let run = |f: fn(&Tensor, &Tensor, &Tensor, &Legs) -> dense_rnn::Result<Tensor>| {

@@ -20,7 +20,7 @@ pub fn hippo_scan(
     from_memory: &Tensor,
     legs: &Legs,
 ) -> Result<Tensor> {
-    checked(input, to_memory, from_memory, legs)?;
+    checked(input.dims(), to_memory, from_memory, legs)?;
     let mut out = Vec::new();
     for (k, direction) in Direction::ALL.into_iter().enumerate().take(input.dim(3)?) {
         let units = turned(&input.narrow(3, k, 1)?.squeeze(3)?, direction)?;
@@ -95,11 +95,10 @@ fn matrices(legs: &Legs, t: usize, like: &Tensor) -> Result<[Tensor; 2]> {
     let order = legs.order;
     let step = Step::<f64>::new(legs, t);
     let (mut of_memory, mut of_input) = (vec![0.0; order * order], vec![0.0; order]);
-    let mut room = vec![0.0; 2 * order];
     // All unit memories side by side, then none with an input of 1.
     (0..order).for_each(|k| of_memory[k * order + k] = 1.0);
-    step.run(&mut of_memory, &vec![0.0; order], &mut room);
-    step.run(&mut of_input, &[1.0], &mut room[..2]);
+    step.run(&mut of_memory, &vec![0.0; order]);
+    step.run(&mut of_input, &[1.0]);
     let tensor = |values: Vec<f64>, columns: usize| -> Result<Tensor> {
         let tensor = Tensor::from_vec(values, (order, columns), &Device::Cpu)?;
         Ok(tensor.to_dtype(like.dtype())?.to_device(like.device())?)

@@ -28,6 +28,25 @@ pub(super) struct Weights<'a, T> {
     from_memory: &'a [T],
 }
 
+/// The input rows of one direction of an image, where they lie among those of all.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a, T> {
+    /// Of the image, `[h·w, k, m + 2 d]`.
+    pub(super) image: &'a [T],
+    pub(super) direction: usize,
+    pub(super) cell: Cell,
+    /// Where each unit of the direction lies in the image.
+    pub(super) places: &'a [usize],
+}
+
+impl<'a, T> Rows<'a, T> {
+    #[inline(always)]
+    fn row(&self, unit: usize) -> &'a [T] {
+        let at = self.places[unit] * self.cell.directions + self.direction;
+        &self.image[at * self.cell.width()..][..self.cell.width()]
+    }
+}
+
 /// What a forward pass makes: hidden states, and what the way back needs beside them.
 pub(super) struct Passed<T> {
     /// `[h·w, d]`.
@@ -72,12 +91,12 @@ impl Cell {
     }
 }
 
-/// Hidden states `[h·w, d]` from input rows `[h·w, m + 2 d]`; `steps` by anti-diagonal.
+/// Hidden states `[h·w, d]` from input rows; `steps` by anti-diagonal.
 pub(super) fn forward<T: Real>(
     cell: Cell,
     size: (usize, usize),
     steps: &[Step<T>],
-    input: &[T],
+    input: Rows<'_, T>,
     weights: Weights<'_, T>,
 ) -> (Vec<T>, Passed<T>) {
     pulp::Arch::new().dispatch(Forward { cell, size, steps, input, weights })
@@ -87,7 +106,7 @@ struct Forward<'a, T> {
     cell: Cell,
     size: (usize, usize),
     steps: &'a [Step<T>],
-    input: &'a [T],
+    input: Rows<'a, T>,
     weights: Weights<'a, T>,
 }
 
@@ -98,7 +117,6 @@ impl<T: Real> WithSimd for Forward<'_, T> {
     fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
         let Self { cell, size: (h, w), steps, input, weights } = self;
         let Cell { d, m, .. } = cell;
-        let width = cell.width();
         let to_memory = turned(weights.to_memory, (m, d), d); //        [d, m]
         let from_memory = turned(weights.from_memory, (2 * d, d), d); // [d, 2 d]
         // SAFETY: every unit is written when its anti-diagonal is reached, before it is read.
@@ -109,12 +127,11 @@ impl<T: Real> WithSimd for Forward<'_, T> {
         let mut before = vec![T::zero(); longest * d];
         let mut taken = vec![T::zero(); longest * m];
         let mut made = vec![T::zero(); longest * 2 * d];
-        let mut room = vec![T::zero(); 2 * m];
         for ((first, count), step) in diagonals_of((h, w)).zip(steps) {
             let units = (0..count).map(|k| first + k * (w - 1));
             for (k, unit) in units.clone().enumerate() {
                 mean_before(&mut before[k * d..][..d], &hidden, unit, w);
-                let row = &input[unit * width..][..width];
+                let row = input.row(unit);
                 taken[k * m..][..m].copy_from_slice(&row[..m]);
                 made[k * 2 * d..][..2 * d].copy_from_slice(&row[m..]);
             }
@@ -125,7 +142,7 @@ impl<T: Real> WithSimd for Forward<'_, T> {
                 // A unit's predecessors are before it in raster order.
                 let (earlier, here) = memory.split_at_mut(unit * d);
                 mean_before(&mut here[..d], earlier, unit, w);
-                step.run(&mut here[..d], &taken[k * m..][..m], &mut room);
+                step.run(&mut here[..d], &taken[k * m..][..m]);
             }
             let product = Product {
                 size: (count, d, 2 * d),
@@ -135,17 +152,15 @@ impl<T: Real> WithSimd for Forward<'_, T> {
             };
             product.run(simd, &memory[first * d..], &from_memory, Start::Kept, &mut made);
             for (k, unit) in units.enumerate() {
-                let gates = &mut gates[unit * 2 * d..][..2 * d];
-                let (candidate, gate) = gates.split_at_mut(d);
-                let made = &made[k * 2 * d..][..2 * d];
-                let all = hidden[unit * d..][..d].iter_mut().zip(&before[k * d..][..d]);
-                let pre = made[..d].iter().zip(&made[d..]);
-                let gates = candidate.iter_mut().zip(gate.iter_mut()).zip(pre);
-                for ((h, &before), ((candidate, gate), (&c, &g))) in all.zip(gates) {
-                    *candidate = tanh(c);
-                    *gate = sigmoid(g);
-                    *h = gate.mul_add(*candidate - before, before);
-                }
+                // A loop for each of what is written: they vectorise.
+                let made = &mut made[k * 2 * d..][..2 * d];
+                made[..d].iter_mut().for_each(|x| *x = tanh(*x));
+                made[d..].iter_mut().for_each(|x| *x = sigmoid(*x));
+                gates[unit * 2 * d..][..2 * d].copy_from_slice(made);
+                let (candidate, gate) = made.split_at(d);
+                let all = candidate.iter().zip(gate).zip(&before[k * d..][..d]);
+                let to = hidden[unit * d..][..d].iter_mut();
+                to.zip(all).for_each(|(h, ((&c, &g), &b))| *h = g.mul_add(c - b, b));
             }
         }
         (hidden, Passed { memory, gates })
@@ -197,15 +212,18 @@ impl<T: Real> WithSimd for Backward<'_, T> {
                 mean_before(before, hidden, unit, w);
                 let (candidate, gate) = passed.gates[unit * 2 * d..][..2 * d].split_at(d);
                 let (of_candidate, of_gate) = rows[unit * width + m..][..2 * d].split_at_mut(d);
-                let of_before = &mut of_before[k * d..][..d];
-                let gates = candidate.iter().zip(gate).zip(&*before);
-                let to = of_candidate.iter_mut().zip(of_gate).zip(of_before);
-                let all = grad[unit * d..][..d].iter().zip(gates).zip(to);
-                for ((&grad, ((&c, &g), &before)), ((of_candidate, of_gate), of_before)) in all {
-                    *of_candidate = grad * g * (T::one() - c * c);
-                    *of_gate = grad * (c - before) * g * (T::one() - g);
-                    *of_before = grad * (T::one() - g);
-                }
+                let grad = &grad[unit * d..][..d];
+                // A loop for each of what is written: they vectorise.
+                let all = grad.iter().zip(gate).zip(candidate);
+                of_candidate
+                    .iter_mut()
+                    .zip(all.clone())
+                    .for_each(|(to, ((&x, &g), &c))| *to = x * g * (T::one() - c * c));
+                of_gate.iter_mut().zip(all.zip(&*before)).for_each(|(to, (((&x, &g), &c), &b))| {
+                    *to = x * (c - b) * g * (T::one() - g);
+                });
+                let to = of_before[k * d..][..d].iter_mut();
+                to.zip(grad.iter().zip(gate)).for_each(|(to, (&x, &g))| *to = x * (T::one() - g));
             }
             let product = Product {
                 size: (count, 2 * d, d),

@@ -1,14 +1,17 @@
 //! The cell's scan as a `CustomOp`: dtypes, layouts and the split into images × directions.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use attention::{Direction, places};
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp2, DType, Layout, Shape, Tensor, WithDType, bail};
-use grid_ops::{Elements, Real, unwritten, view};
+use candle_core::{
+    CpuStorage, CustomOp2, CustomOp3, DType, Layout, Shape, Tensor, WithDType, bail,
+};
+use grid_ops::{Elements, Real, RowsProduct, Wanted, unwritten, view};
 use rayon::prelude::*;
 
-use super::kernel::{self, Cell, Gradients, Passed};
+use super::kernel::{self, Cell, Gradients, Passed, Rows};
 use super::{Legs, step::Step};
 
 /// A scan of one call; holds what the backward pass needs of the forward pass.
@@ -16,6 +19,8 @@ pub(super) struct HippoOp {
     cell: Cell,
     size: (usize, usize),
     legs: Legs,
+    /// Rows from features, if it begins with those.
+    product: RowsProduct,
     /// By image and direction.
     f32: OnceLock<Vec<Passed<f32>>>,
     f64: OnceLock<Vec<Passed<f64>>>,
@@ -24,8 +29,16 @@ pub(super) struct HippoOp {
 type Arg<'a> = (&'a CpuStorage, &'a Layout);
 
 impl HippoOp {
-    pub(super) fn new(cell: Cell, size: (usize, usize), legs: &Legs) -> Self {
-        Self { cell, size, legs: *legs, f32: OnceLock::new(), f64: OnceLock::new() }
+    /// `c` channels of the features, if it begins with those.
+    pub(super) fn new(cell: Cell, size: (usize, usize), legs: &Legs, c: usize) -> Self {
+        let k = cell.directions * cell.width();
+        let product = RowsProduct { units: size.0 * size.1, c, k };
+        Self { cell, size, legs: *legs, product, f32: OnceLock::new(), f64: OnceLock::new() }
+    }
+
+    /// Weight and bias of the product that makes rows.
+    fn product_of<'a, T>(&self, product: &'a [T]) -> (&'a [T], &'a [T]) {
+        product.split_at(self.product.k * self.product.c)
     }
 
     /// One an anti-diagonal.
@@ -44,8 +57,11 @@ impl HippoOp {
     fn take<T: Copy>(&self, all: &[T], width: usize, task: usize, places: &[usize]) -> Vec<T> {
         let k = self.cell.directions;
         let image = &all[task / k * places.len() * k * width..];
-        let row = |place: &usize| &image[(place * k + task % k) * width..][..width];
-        places.iter().flat_map(row).copied().collect()
+        let mut rows = Vec::with_capacity(places.len() * width);
+        for place in places {
+            rows.extend_from_slice(&image[(place * k + task % k) * width..][..width]);
+        }
+        rows
     }
 
     /// The inverse of [`Self::take`] for all images and directions.
@@ -68,16 +84,26 @@ impl HippoOp {
     fn forward<T: Real + WithDType>(
         &self,
         input: Arg<'_>,
+        product: Option<Arg<'_>>,
         params: Arg<'_>,
         kept: &OnceLock<Vec<Passed<T>>>,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let (cell, (h, w), n) = (self.cell, self.size, input.1.dims()[0]);
         let (input, params) = (view::<T>(input)?, view::<T>(params)?);
         let (places, steps) = (self.places(), self.steps());
+        let rows = match product {
+            None => Cow::Borrowed(input),
+            Some(product) => {
+                let (weight, bias) = self.product_of(view::<T>(product)?);
+                Cow::Owned(self.product.forward(input, weight, bias))
+            }
+        };
         let run = |task: usize| {
-            let k = task % cell.directions;
-            let rows = self.take(input, cell.width(), task, &places[k]);
-            kernel::forward(cell, self.size, &steps, &rows, cell.weights(k, params))
+            let (image, direction) = (task / cell.directions, task % cell.directions);
+            let len = rows.len() / n;
+            let image = &rows[image * len..][..len];
+            let rows = Rows { image, direction, cell, places: &places[direction] };
+            kernel::forward(cell, self.size, &steps, rows, cell.weights(direction, params))
         };
         let tasks = (0..n * cell.directions).into_par_iter();
         let (hidden, passed): (Vec<Vec<T>>, Vec<Passed<T>>) = tasks.map(run).unzip();
@@ -89,10 +115,12 @@ impl HippoOp {
 
     fn backward<T: Real + WithDType>(
         &self,
-        (input, params): (&Tensor, &Tensor),
+        input: &Tensor,
+        product: Option<&Tensor>,
+        params: &Tensor,
         (hidden, grad): (&Tensor, &Tensor),
         kept: &OnceLock<Vec<Passed<T>>>,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+    ) -> candle_core::Result<[Option<Tensor>; 3]> {
         let Some(passed) = kept.get() else { bail!("hippo-scan: backward before forward") };
         let (cell, grad) = (self.cell, grad.contiguous()?);
         let [hidden, grads, all_params] = [hidden, &grad, params].map(Elements::of);
@@ -112,13 +140,26 @@ impl HippoOp {
             cell.add_to(&mut d_params, task % cell.directions, part);
         }
         let rows: Vec<Vec<T>> = parts.into_iter().map(|part| part.input).collect();
-        let d_input = self.join(&rows, cell.width(), &places);
+        let d_rows = self.join(&rows, cell.width(), &places);
         let on = input.device();
-        let d_input = Tensor::from_vec(d_input, input.shape(), on)?;
-        Ok((Some(d_input), Some(Tensor::from_vec(d_params, params.shape(), on)?)))
+        let d_params = Tensor::from_vec(d_params, params.shape(), on)?;
+        let Some(product) = product else {
+            let d_rows = Tensor::from_vec(d_rows, input.shape(), on)?;
+            return Ok([Some(d_rows), None, Some(d_params)]);
+        };
+        let [features, products] = [input, product].map(Elements::of);
+        let (weight, _) = self.product_of(products.slice::<T>()?);
+        let wanted = if input.track_op() { Wanted::All } else { Wanted::Parameters };
+        let gradients = self.product.backward(features.slice::<T>()?, weight, &d_rows, wanted);
+        let d_input = gradients.x.map(|x| Tensor::from_vec(x, input.shape(), on)).transpose()?;
+        let mut d_product = gradients.weight;
+        d_product.extend_from_slice(&gradients.bias);
+        let d_product = Tensor::from_vec(d_product, product.shape(), on)?;
+        Ok([d_input, Some(d_product), Some(d_params)])
     }
 }
 
+/// From rows of units, `[n, h, w, k, m + 2 d]`, and the parameters, see [`Cell::weights`].
 impl CustomOp2 for HippoOp {
     fn name(&self) -> &'static str {
         "hippo-scan"
@@ -134,8 +175,8 @@ impl CustomOp2 for HippoOp {
         let (dtype, input, params) =
             (input.dtype(), (input, input_layout), (params, params_layout));
         match dtype {
-            DType::F32 => self.forward(input, params, &self.f32),
-            DType::F64 => self.forward(input, params, &self.f64),
+            DType::F32 => self.forward(input, None, params, &self.f32),
+            DType::F64 => self.forward(input, None, params, &self.f64),
             other => bail!("hippo-scan: expected f32 or f64, got {other:?}"),
         }
     }
@@ -147,10 +188,53 @@ impl CustomOp2 for HippoOp {
         hidden: &Tensor,
         grad: &Tensor,
     ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let (inputs, seen) = ((input, params), (hidden, grad));
-        match input.dtype() {
-            DType::F32 => self.backward(inputs, seen, &self.f32),
-            _ => self.backward(inputs, seen, &self.f64),
+        let seen = (hidden, grad);
+        let [d_input, _, d_params] = match input.dtype() {
+            DType::F32 => self.backward(input, None, params, seen, &self.f32)?,
+            _ => self.backward(input, None, params, seen, &self.f64)?,
+        };
+        Ok((d_input, d_params))
+    }
+}
+
+/// From features, `[n, c, h, w]`, weight and bias of their product, and the parameters.
+impl CustomOp3 for HippoOp {
+    fn name(&self) -> &'static str {
+        "hippo-scan-features"
+    }
+
+    fn cpu_fwd(
+        &self,
+        features: &CpuStorage,
+        features_layout: &Layout,
+        product: &CpuStorage,
+        product_layout: &Layout,
+        params: &CpuStorage,
+        params_layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let dtype = features.dtype();
+        let (features, params) = ((features, features_layout), (params, params_layout));
+        let product = Some((product, product_layout));
+        match dtype {
+            DType::F32 => self.forward(features, product, params, &self.f32),
+            DType::F64 => self.forward(features, product, params, &self.f64),
+            other => bail!("hippo-scan: expected f32 or f64, got {other:?}"),
         }
+    }
+
+    fn bwd(
+        &self,
+        features: &Tensor,
+        product: &Tensor,
+        params: &Tensor,
+        hidden: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let seen = (hidden, grad);
+        let [d_features, d_product, d_params] = match features.dtype() {
+            DType::F32 => self.backward(features, Some(product), params, seen, &self.f32)?,
+            _ => self.backward(features, Some(product), params, seen, &self.f64)?,
+        };
+        Ok((d_features, d_product, d_params))
     }
 }

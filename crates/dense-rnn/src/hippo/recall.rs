@@ -88,10 +88,10 @@ impl MemoryOp {
         let mut all = vec![T::zero(); input.len() * self.legs.order];
         let sequences = all.par_chunks_mut(count * width).zip(input.par_chunks(count * m));
         sequences.for_each(|(all, input)| {
-            let (mut memory, mut room) = (vec![T::zero(); width], vec![T::zero(); 2 * m]);
+            let mut memory = vec![T::zero(); width];
             let inputs = input.chunks_exact(m).zip(&steps);
             for (to, (input, step)) in all.chunks_exact_mut(width).zip(inputs) {
-                step.run(&mut memory, input, &mut room);
+                step.run(&mut memory, input);
                 to.copy_from_slice(&memory);
             }
         });

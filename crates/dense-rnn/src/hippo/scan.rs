@@ -1,10 +1,11 @@
 //! The cell along the directions of a grid.
 
 use candle_core::Tensor;
-use grid_ops::count_macs;
+use grid_ops::{count_macs, rows_of_grid};
 
 use super::kernel::Cell;
 use super::{Legs, op::HippoOp};
+use crate::scan::one_after_another;
 use crate::{Error, Result, composed};
 
 /// Runs the gated cell with a LegS memory over a grid in one or all four directions.
@@ -46,49 +47,88 @@ pub fn hippo_scan(
     from_memory: &Tensor,
     legs: &Legs,
 ) -> Result<Tensor> {
-    let cell = checked(input, to_memory, from_memory, legs)?;
+    let cell = checked(input.dims(), to_memory, from_memory, legs)?;
     let (n, h, w, _, _) = input.dims5()?;
     count_macs(n * h * w * (to_memory.elem_count() + from_memory.elem_count()));
     if !input.device().is_cpu() {
         return composed::hippo_scan(input, to_memory, from_memory, legs);
     }
-    let params = [to_memory, from_memory].map(Tensor::flatten_all);
-    let [to_memory, from_memory] = params;
-    let params = Tensor::cat(&[to_memory?.contiguous()?, from_memory?.contiguous()?], 0)?;
-    let op = HippoOp::new(cell, (h, w), legs);
-    Ok(input.contiguous()?.apply_op2(&params, op)?)
+    let params = one_after_another(to_memory, Some(from_memory))?;
+    Ok(input.contiguous()?.apply_op2(&params, HippoOp::new(cell, (h, w), legs, 0))?)
+}
+
+/// [`hippo_scan`] of `input(v) = weight · x(v) + bias` in four directions: what is passed to and fro
+/// in between stays within one operation.
+///
+/// # Shapes
+///
+/// - `features`: `[n, c, h, w]`
+/// - `product`: `weight` `[4·(m + 2·d), c]` and `bias` `[4·(m + 2·d)]`
+/// - the others and what it returns: as for [`hippo_scan`] with `k` = 4
+///
+/// Differentiable in all.
+///
+/// # Errors
+///
+/// As [`hippo_scan`].
+pub fn hippo_scan_features(
+    features: &Tensor,
+    (weight, bias): (&Tensor, &Tensor),
+    to_memory: &Tensor,
+    from_memory: &Tensor,
+    legs: &Legs,
+) -> Result<Tensor> {
+    let op = "hippo_scan_features";
+    let shape = |expected, got: &Tensor| Error::Shape { op, expected, got: got.dims().into() };
+    let &[n, c, h, w] = features.dims() else {
+        return Err(shape("features: [n, c, h, w]", features));
+    };
+    let k = match *weight.dims() {
+        [k, of_x] if of_x == c && c > 0 && k % 4 == 0 => k,
+        _ => return Err(shape("weight: [4·(m + 2·d), c] with c as in features", weight)),
+    };
+    if bias.dims() != [k] {
+        return Err(shape("bias: [4·(m + 2·d)] as in weight", bias));
+    }
+    let input = [n, h, w, 4, k / 4];
+    let cell = checked(&input, to_memory, from_memory, legs)?;
+    if !features.device().is_cpu() {
+        let rows = rows_of_grid(features, weight, bias)?.reshape(&input)?;
+        return hippo_scan(&rows, to_memory, from_memory, legs);
+    }
+    let each = weight.elem_count() + to_memory.elem_count() + from_memory.elem_count();
+    count_macs(n * h * w * each);
+    let product = one_after_another(weight, Some(bias))?;
+    let params = one_after_another(to_memory, Some(from_memory))?;
+    let op = HippoOp::new(cell, (h, w), legs, c);
+    Ok(features.contiguous()?.apply_op3(&product, &params, op)?)
 }
 
 /// The sizes, or why it cannot run.
 pub(crate) fn checked(
-    input: &Tensor,
+    input: &[usize],
     to_memory: &Tensor,
     from_memory: &Tensor,
     legs: &Legs,
 ) -> Result<Cell> {
     legs.check()?;
-    let shape = |expected, got: &Tensor| Error::Shape {
-        op: "hippo_scan",
-        expected,
-        got: got.dims().to_vec(),
-    };
+    let op = "hippo_scan";
+    let shape = |expected, got: &[usize]| Error::Shape { op, expected, got: got.into() };
     let &[k, m, d] = to_memory.dims() else {
-        return Err(shape("to_memory: [k, m, d]", to_memory));
+        return Err(shape("to_memory: [k, m, d]", to_memory.dims()));
     };
     if m == 0 || m * legs.order != d {
-        return Err(shape("to_memory: [k, m, d] with d = m · order", to_memory));
+        return Err(shape("to_memory: [k, m, d] with d = m · order", to_memory.dims()));
     }
     if from_memory.dims() != [k, 2 * d, d] {
-        return Err(shape("from_memory: [k, 2·d, d] with d as in to_memory", from_memory));
+        return Err(shape("from_memory: [k, 2·d, d] with d as in to_memory", from_memory.dims()));
     }
     let expected =
         "input: [n, h, w, k, m + 2·d] with k = 1 or 4, m and d as in to_memory, none zero";
-    match *input.dims() {
+    match *input {
         [_, _, _, of_input, width]
-            if of_input == k
-                && matches!(k, 1 | 4)
-                && width == m + 2 * d
-                && input.elem_count() > 0 => {}
+            if of_input == k && matches!(k, 1 | 4) && width == m + 2 * d && !input.contains(&0) => {
+        }
         _ => return Err(shape(expected, input)),
     }
     Ok(Cell { d, m, directions: k })

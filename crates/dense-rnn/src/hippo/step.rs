@@ -7,6 +7,9 @@ use nalgebra::DMatrix;
 
 use super::{Discretisation, Legs};
 
+/// Channels that are stepped together: a vector of single precision.
+const LANES: usize = 8;
+
 /// `√(2n + 1)`.
 fn root(n: usize) -> f64 {
     (2.0 * n as f64 + 1.0).sqrt()
@@ -69,30 +72,20 @@ impl<T: Real> Step<T> {
         Self::Exact { matrix: e.transpose().iter().map(|&x| T::of(x)).collect() }
     }
 
-    /// `memory` becomes the memory after `input`, `[m]`; `room` is `[2 m]`.
+    /// `memory` becomes the memory after `input`, `[m]`.
     #[inline(always)]
-    pub(crate) fn run(&self, memory: &mut [T], input: &[T], room: &mut [T]) {
+    pub(crate) fn run(&self, memory: &mut [T], input: &[T]) {
         let m = input.len();
         match self {
             Self::First => {
                 memory[..m].copy_from_slice(input);
                 memory[m..].fill(T::zero());
             }
-            Self::Fractions { explicit, implicit, rate, rows } => {
-                room.fill(T::zero());
-                let (before, after) = room.split_at_mut(m);
-                for (row, &[root, place, pivot]) in memory.chunks_exact_mut(m).zip(rows) {
-                    let [of_before, of_after] = [*explicit * root, *implicit * root];
-                    let (stay, of_input) = (T::one() - *explicit * place, *rate * root);
-                    let all = row.iter_mut().zip(input).zip(before.iter_mut().zip(&mut *after));
-                    for ((c, &f), (before, after)) in all {
-                        let sum = stay * *c - of_before * *before + of_input * f;
-                        let next = (sum - of_after * *after) * pivot;
-                        *before = root.mul_add(*c, *before);
-                        *after = root.mul_add(next, *after);
-                        *c = next;
-                    }
+            Self::Fractions { .. } => {
+                for at in (0..m - m % LANES).step_by(LANES) {
+                    self.run_lanes::<LANES>(at, memory, input);
                 }
+                (m - m % LANES..m).for_each(|at| self.run_lanes::<1>(at, memory, input));
             }
             Self::Exact { matrix } => {
                 let order = memory.len() / m;
@@ -119,19 +112,11 @@ impl<T: Real> Step<T> {
                 of_input.copy_from_slice(&grad[..m]);
                 grad.fill(T::zero());
             }
-            Self::Fractions { explicit, implicit, rate, rows } => {
-                of_input.fill(T::zero());
-                // Here `of_input` holds the sum over later rows; both matrices need the same one.
-                for (row, &[root, place, pivot]) in grad.chunks_exact_mut(m).zip(rows).rev() {
-                    let [of_before, of_after] = [*explicit * root, *implicit * root];
-                    let stay = T::one() - *explicit * place;
-                    for (g, later) in row.iter_mut().zip(&mut *of_input) {
-                        let solved = (*g - of_after * *later) * pivot;
-                        *g = stay * solved - of_before * *later;
-                        *later = root.mul_add(solved, *later);
-                    }
+            Self::Fractions { .. } => {
+                for at in (0..m - m % LANES).step_by(LANES) {
+                    self.back_lanes::<LANES>(at, grad, of_input);
                 }
-                of_input.iter_mut().for_each(|sum| *sum = *rate * *sum);
+                (m - m % LANES..m).for_each(|at| self.back_lanes::<1>(at, grad, of_input));
             }
             Self::Exact { matrix } => {
                 let order = grad.len() / m;
@@ -148,5 +133,46 @@ impl<T: Real> Step<T> {
                 }
             }
         }
+    }
+
+    /// The fractions' step for `L` channels from `at` on: their sums stay in registers.
+    #[inline(always)]
+    fn run_lanes<const L: usize>(&self, at: usize, memory: &mut [T], input: &[T]) {
+        let Self::Fractions { explicit, implicit, rate, rows } = self else { return };
+        let m = input.len();
+        let input = &input[at..at + L];
+        let (mut before, mut after) = ([T::zero(); L], [T::zero(); L]);
+        for (row, &[root, place, pivot]) in memory.chunks_exact_mut(m).zip(rows) {
+            let row = &mut row[at..at + L];
+            let [of_before, of_after] = [*explicit * root, *implicit * root];
+            let (stay, of_input) = (T::one() - *explicit * place, *rate * root);
+            for lane in 0..L {
+                let c = row[lane];
+                let sum = stay * c - of_before * before[lane] + of_input * input[lane];
+                let next = (sum - of_after * after[lane]) * pivot;
+                before[lane] = root.mul_add(c, before[lane]);
+                after[lane] = root.mul_add(next, after[lane]);
+                row[lane] = next;
+            }
+        }
+    }
+
+    /// Its way back. Both matrices need the same sum over later rows.
+    #[inline(always)]
+    fn back_lanes<const L: usize>(&self, at: usize, grad: &mut [T], of_input: &mut [T]) {
+        let Self::Fractions { explicit, implicit, rate, rows } = self else { return };
+        let mut later = [T::zero(); L];
+        for (row, &[root, place, pivot]) in grad.chunks_exact_mut(of_input.len()).zip(rows).rev() {
+            let row = &mut row[at..at + L];
+            let [of_before, of_after] = [*explicit * root, *implicit * root];
+            let stay = T::one() - *explicit * place;
+            for lane in 0..L {
+                let solved = (row[lane] - of_after * later[lane]) * pivot;
+                row[lane] = stay * solved - of_before * later[lane];
+                later[lane] = root.mul_add(solved, later[lane]);
+            }
+        }
+        let to = of_input[at..at + L].iter_mut();
+        to.zip(later).for_each(|(to, sum)| *to = *rate * sum);
     }
 }
