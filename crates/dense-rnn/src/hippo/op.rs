@@ -21,6 +21,8 @@ pub(super) struct HippoOp {
     legs: Legs,
     /// Rows from features, if it begins with those.
     product: RowsProduct,
+    /// The gradients of that product that are wanted.
+    wanted: Wanted,
     /// By image and direction.
     f32: OnceLock<Vec<Passed<f32>>>,
     f64: OnceLock<Vec<Passed<f64>>>,
@@ -29,11 +31,25 @@ pub(super) struct HippoOp {
 type Arg<'a> = (&'a CpuStorage, &'a Layout);
 
 impl HippoOp {
-    /// `c` channels of the features, if it begins with those.
-    pub(super) fn new(cell: Cell, size: (usize, usize), legs: &Legs, c: usize) -> Self {
+    /// `c` channels of the features, if it begins with those, and the gradients wanted of their
+    /// product.
+    pub(super) fn new(
+        cell: Cell,
+        size: (usize, usize),
+        legs: &Legs,
+        (c, wanted): (usize, Wanted),
+    ) -> Self {
         let k = cell.directions * cell.width();
         let product = RowsProduct { units: size.0 * size.1, c, k };
-        Self { cell, size, legs: *legs, product, f32: OnceLock::new(), f64: OnceLock::new() }
+        Self {
+            cell,
+            size,
+            legs: *legs,
+            product,
+            wanted,
+            f32: OnceLock::new(),
+            f64: OnceLock::new(),
+        }
     }
 
     /// Weight and bias of the product that makes rows.
@@ -149,8 +165,7 @@ impl HippoOp {
         };
         let [features, products] = [input, product].map(Elements::of);
         let (weight, _) = self.product_of(products.slice::<T>()?);
-        let wanted = if input.track_op() { Wanted::All } else { Wanted::Parameters };
-        let gradients = self.product.backward(features.slice::<T>()?, weight, &d_rows, wanted);
+        let gradients = self.product.backward(features.slice::<T>()?, weight, &d_rows, self.wanted);
         let d_input = gradients.x.map(|x| Tensor::from_vec(x, input.shape(), on)).transpose()?;
         let mut d_product = gradients.weight;
         d_product.extend_from_slice(&gradients.bias);

@@ -1,7 +1,7 @@
 //! The memory of sequences, and what can be read off it.
 
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, WithDType, bail};
-use grid_ops::{Elements, Real, view};
+use grid_ops::{Elements, Real, apply1, view};
 use rayon::prelude::*;
 
 use super::{Legs, step::Step};
@@ -29,7 +29,7 @@ pub fn legs_memory(input: &Tensor, legs: &Legs) -> Result<Tensor> {
     if input.elem_count() == 0 {
         return Err(shape("legs_memory", "input: [n, t, m], none of them zero", input));
     }
-    Ok(input.contiguous()?.apply_op1(MemoryOp { legs: *legs, m })?)
+    Ok(apply1(&input.contiguous()?, MemoryOp { legs: *legs, m })?)
 }
 
 /// The past that memories stand for, at `points` equal distances from its beginning to now.

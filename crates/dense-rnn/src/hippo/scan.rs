@@ -1,7 +1,7 @@
 //! The cell along the directions of a grid.
 
 use candle_core::Tensor;
-use grid_ops::{count_macs, rows_of_grid};
+use grid_ops::{Wanted, apply2, apply3, count_macs, rows_of_grid};
 
 use super::kernel::Cell;
 use super::{Legs, op::HippoOp};
@@ -54,7 +54,8 @@ pub fn hippo_scan(
         return composed::hippo_scan(input, to_memory, from_memory, legs);
     }
     let params = one_after_another(to_memory, Some(from_memory))?;
-    Ok(input.contiguous()?.apply_op2(&params, HippoOp::new(cell, (h, w), legs, 0))?)
+    let op = HippoOp::new(cell, (h, w), legs, (0, Wanted::All));
+    Ok(apply2(&input.contiguous()?, &params, op)?)
 }
 
 /// [`hippo_scan`] of `input(v) = weight · x(v) + bias` in four directions: what is passed to and fro
@@ -100,8 +101,9 @@ pub fn hippo_scan_features(
     count_macs(n * h * w * each);
     let product = one_after_another(weight, Some(bias))?;
     let params = one_after_another(to_memory, Some(from_memory))?;
-    let op = HippoOp::new(cell, (h, w), legs, c);
-    Ok(features.contiguous()?.apply_op3(&product, &params, op)?)
+    let wanted = if features.track_op() { Wanted::All } else { Wanted::Parameters };
+    let op = HippoOp::new(cell, (h, w), legs, (c, wanted));
+    Ok(apply3(&features.contiguous()?, &product, &params, op)?)
 }
 
 /// The sizes, or why it cannot run.
