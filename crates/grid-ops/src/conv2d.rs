@@ -232,3 +232,21 @@ fn backward_weight<T: Real>(s: &Sizes, x: &[T], grad: &[T]) -> Vec<T> {
         direct::backward_weight(s, x, grad)
     }
 }
+
+/// The gradients of input and weight, those that are wanted.
+fn gradients<T: Real>(
+    s: &Sizes,
+    x: &[T],
+    weight: &[T],
+    grad: &[T],
+    wanted: [bool; 2],
+) -> [Option<Vec<T>>; 2] {
+    if wanted[0] && s.is_depthwise() && s.is_three() {
+        let (d_x, d_weight) = depthwise::gradients(s, x, weight, grad);
+        return [Some(d_x), wanted[1].then_some(d_weight)];
+    }
+    [
+        wanted[0].then(|| backward_input(s, weight, grad)),
+        wanted[1].then(|| backward_weight(s, x, grad)),
+    ]
+}

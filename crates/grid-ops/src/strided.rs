@@ -38,3 +38,16 @@ pub(crate) fn scatter<T: Real>(to: &mut [T], from: &[T], stride: usize, f: impl 
         _ => to.iter_mut().step_by(stride).zip(from).for_each(|(to, &x)| *to = f(*to, x)),
     }
 }
+
+/// `to[2·j] = even[j]` and `to[2·j + 1] = odd[j]`. Panics if they do not reach to the end.
+#[inline(always)]
+pub(crate) fn interleave<T: Real>(to: &mut [T], even: &[T], odd: &[T]) {
+    let (pairs, rest) = to.as_chunks_mut::<2>();
+    let (even, odd) = (&even[..pairs.len() + rest.len()], &odd[..pairs.len()]);
+    let last = even.last();
+    let both = even.iter().zip(odd);
+    pairs.iter_mut().zip(both).for_each(|(to, (&even, &odd))| *to = [even, odd]);
+    if let (Some(to), Some(&last)) = (rest.first_mut(), last) {
+        *to = last;
+    }
+}

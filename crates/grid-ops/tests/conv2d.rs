@@ -149,6 +149,46 @@ proptest! {
         assert_close(&fast[1], &slow[1], 1e-9);
     }
 
+    /// Depthwise kernels of 3×3 have both gradients from one pass, which central differences are
+    /// too slow to try on many shapes: a kernel of one tap after the other is a product with what
+    /// that tap sees.
+    #[test]
+    fn depthwise_gradients_equal_those_of_single_taps(
+        (n, h, w) in (1usize..3, 1usize..40, 1usize..40),
+        c in 1usize..4,
+        (stride, dilation, padding) in (1usize..3, 1usize..4, 0usize..5),
+        seed in 0u64..1 << 32,
+    ) {
+        prop_assume!(h.min(w) + 2 * padding > 2 * dilation);
+        let config = Conv2d { stride, padding, dilation, groups: c, ..Conv2d::default() };
+        let (x, weight) = (var(seed, &[n, c, h, w]), var(seed + 1, &[c, 1, 3, 3]));
+        let gradients = |y: &Tensor| {
+            let direction = tensor(seed + 3, y.dims());
+            let grads = (y * direction).unwrap().sum_all().unwrap().backward().unwrap();
+            [&x, &weight].map(|var| flat(grads.get(var).unwrap()))
+        };
+        let y = conv2d(&x, &weight, None, &config).unwrap();
+        let (_, _, oh, ow) = y.dims4().unwrap();
+        let pad = |axis| move |t: Tensor| t.pad_with_zeros(axis, padding, padding).unwrap();
+        let padded = pad(3)(pad(2)(x.as_tensor().clone()));
+        // Every stride-th of what is seen from a tap on.
+        let every = |t: &Tensor, axis: usize, from: usize, count: usize| {
+            let at: Vec<u32> = (0..count).map(|i| (from + i * stride) as u32).collect();
+            t.index_select(&Tensor::new(at, &Device::Cpu).unwrap(), axis).unwrap()
+        };
+        let tap = |at: usize| {
+            let (p, q) = (at / 3, at % 3);
+            let seen = every(&every(&padded, 2, p * dilation, oh), 3, q * dilation, ow);
+            let weight = weight.narrow(2, p, 1).unwrap().narrow(3, q, 1).unwrap();
+            seen.broadcast_mul(&weight.reshape((1, c, 1, 1)).unwrap()).unwrap()
+        };
+        let sum = (1..9).fold(tap(0), |sum, at| (sum + tap(at)).unwrap());
+        assert_close(&flat(&y), &flat(&sum), 1e-11);
+        let (fast, slow) = (gradients(&y), gradients(&sum));
+        assert_close(&fast[0], &slow[0], 1e-10);
+        assert_close(&fast[1], &slow[1], 1e-9);
+    }
+
     /// The gradients of Winograd's algorithm are those of a sum of 1×1 convolutions, one a tap.
     #[test]
     fn wide_gradients_equal_those_of_single_taps(
@@ -240,6 +280,9 @@ fn gradients_match_central_differences() {
         (3, 3, 3, 5, 6, (3, 3), 1, 1, 1),
         (3, 3, 3, 6, 5, (3, 3), 2, 1, 1),
         (2, 2, 2, 7, 7, (3, 3), 1, 2, 2),
+        (2, 2, 2, 7, 7, (3, 3), 2, 1, 2),
+        (2, 2, 2, 6, 5, (5, 3), 2, 2, 1),
+        (2, 2, 2, 6, 5, (4, 5), 1, 2, 1),
         (1, 2, 1, 9, 8, (7, 7), 2, 3, 1),
     ];
     for (c, k, groups, h, w, (kh, kw), stride, padding, dilation) in cases {
@@ -267,11 +310,17 @@ fn what_tracks_no_gradient_gets_none() {
 
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
-    for (groups, kernel, stride) in
-        [(1, 3, 1), (1, 1, 1), (2, 3, 1), (32, 3, 1), (1, 3, 2), (1, 4, 1)]
-    {
+    for (images, groups, kernel, stride) in [
+        (3, 1, 3, 1),
+        (3, 1, 1, 1),
+        (3, 2, 3, 1),
+        (3, 32, 3, 1),
+        (3, 32, 3, 2),
+        (3, 1, 3, 2),
+        (3, 1, 4, 1),
+    ] {
         let single = |t: Tensor| Var::from_tensor(&t.to_dtype(DType::F32).unwrap()).unwrap();
-        let x = single(tensor(1, &[3, 32, 29, 31]));
+        let x = single(tensor(1, &[images, 32, 29, 31]));
         let weight = single(tensor(2, &[32, 32 / groups, kernel, kernel]));
         let bias = single(tensor(3, &[32]));
         let config = Conv2d { stride, padding: kernel / 2, groups, ..Conv2d::default() };

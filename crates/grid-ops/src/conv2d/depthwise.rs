@@ -2,12 +2,18 @@
 //!
 //! A plane's rows are first laid out with their padding, columns a stride apart side by side
 //! ([`Padded`]). Every tap of every output of a row then reads a contiguous run, and a few outputs
-//! are summed over all taps in registers.
+//! are summed over all taps in registers. Kernels of 3×3 are walked down columns instead, and have
+//! both gradients from one reading.
 
+mod gradients;
+mod three;
+
+pub(super) use gradients::gradients;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
+use three::Walk;
 
-use super::Sizes;
+use super::{Activation, Sizes};
 use crate::padded::Padded;
 use crate::strided::scatter;
 use crate::{Real, unwritten};
@@ -75,6 +81,12 @@ impl Sizes {
         }
     }
 
+    /// True for kernels of 3×3 for which [`gradients`] and a [`Walk`] are written.
+    pub(super) fn is_three(&self) -> bool {
+        let of_kernel = (self.kh, self.kw) == (3, 3);
+        of_kernel && matches!((self.config.stride, self.config.dilation), (1, _) | (2, 1))
+    }
+
     /// All taps, in the layout of [`Self::padded_input`].
     fn taps(&self, padded: &Padded) -> Vec<Tap> {
         let d = self.config.dilation;
@@ -129,12 +141,33 @@ impl<T: Real> WithSimd for ForwardPlane<'_, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { s, padded, taps, x, weight, bias: start, laid_out, y } = self;
-        let gate = s.config.activation.gate::<T>();
         padded.lay_out(x, laid_out);
-        for (i, to) in y.chunks_exact_mut(s.ow).enumerate() {
-            let x = &laid_out[padded.at(i * s.config.stride, 0)..];
-            SumTaps { start, taps, weight, x, to }.run(simd);
-            to.iter_mut().for_each(|y| *y = gate.apply(*y));
+        if s.is_three() {
+            let mut of_taps = [T::zero(); 9];
+            of_taps.copy_from_slice(weight);
+            let walk = Walk {
+                x: laid_out,
+                row: padded.at(1, 0),
+                columns: [0, 1, 2].map(|q| padded.at(0, q * s.config.dilation)),
+                dilation: s.config.dilation,
+                weight: of_taps,
+                start,
+                width: s.ow,
+                y: &mut *y,
+            };
+            match s.config.stride {
+                1 => walk.run(simd),
+                _ => walk.run_by_two(simd),
+            }
+        } else {
+            for (i, to) in y.chunks_exact_mut(s.ow).enumerate() {
+                let x = &laid_out[padded.at(i * s.config.stride, 0)..];
+                SumTaps { start, taps, weight, x, to }.run(simd);
+            }
+        }
+        if s.config.activation != Activation::Identity {
+            let gate = s.config.activation.gate::<T>();
+            y.iter_mut().for_each(|y| *y = gate.apply(*y));
         }
     }
 }

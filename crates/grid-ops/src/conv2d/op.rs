@@ -3,7 +3,7 @@
 use candle_core::Shape;
 use rayon::prelude::*;
 
-use super::{Activation, Sizes, backward_input, backward_weight, forward};
+use super::{Activation, Sizes, forward, gradients};
 use crate::kernel3::Kernel3;
 use crate::simd::sum;
 use crate::{Real, inlined, simd, unwritten};
@@ -40,11 +40,8 @@ impl Kernel3 for Convolution {
                 &masked
             }
         };
-        Ok([
-            wanted[0].then(|| backward_input(s, weight, grad)),
-            wanted[1].then(|| backward_weight(s, x, grad)),
-            wanted[2].then(|| channel_sums(grad, s.k, s.oh * s.ow)),
-        ])
+        let [d_x, d_weight] = gradients(s, x, weight, grad, [wanted[0], wanted[1]]);
+        Ok([d_x, d_weight, wanted[2].then(|| channel_sums(grad, s.k, s.oh * s.ow))])
     }
 }
 
