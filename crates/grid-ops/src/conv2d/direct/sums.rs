@@ -54,7 +54,8 @@ impl<T: Real> Sums<'_, T> {
                 while i < rows {
                     let depth = depth.clone();
                     i += match (vectors, rows - i) {
-                        (4, 6..) => self.block::<S, 6, 4>(simd, (i, j), depth),
+                        // Rather twice four rows than six and two.
+                        (4, 6 | 9..) => self.block::<S, 6, 4>(simd, (i, j), depth),
                         (4, 4..) => self.block::<S, 4, 4>(simd, (i, j), depth),
                         (4, 3) => self.block::<S, 3, 4>(simd, (i, j), depth),
                         (4, _) => self.block::<S, 1, 4>(simd, (i, j), depth),
