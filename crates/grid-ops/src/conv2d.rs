@@ -4,6 +4,7 @@ mod depthwise;
 mod direct;
 mod general;
 mod op;
+mod products;
 mod shared;
 mod transpose;
 mod winograd;

@@ -73,6 +73,10 @@ impl Product {
                     self.columns::<T, S, 4>(simd, j, a, b, start, c);
                     j += 4 * lanes;
                 }
+                if j + 3 * lanes <= n {
+                    self.columns::<T, S, 3>(simd, j, a, b, start, c);
+                    j += 3 * lanes;
+                }
             }
             while j + 2 * lanes <= n {
                 self.columns::<T, S, 2>(simd, j, a, b, start, c);
