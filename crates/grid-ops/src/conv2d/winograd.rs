@@ -49,7 +49,10 @@ const FEWEST_CHANNELS: usize = 16;
 ///
 /// The transformed kernels of 512 channels to 512 are 38 MB. Where there are few tiles to use them
 /// on, they are made a block of channels at a time, used on all tiles and forgotten, still in
-/// cache; and one block of lines would leave all but one thread idle.
+/// cache; and one block of lines would leave all but one thread idle. On two cores of an Intel Xeon
+/// 512 channels of one image of 23×30, dilation 2, take 7.7 ms so and 14.0 by lines, both gradients
+/// 16.5 and 38.6; 256 channels 2.0 and 4.0, and 4.1 and 9.2. At four images, 192 tiles, both ways
+/// take the same time on two cores, and this one has work for more.
 const FEW_TILES: usize = 2 * TILES;
 
 /// Elements of the transformed kernels of a block of channels: 2 MiB in `f32`.
@@ -237,10 +240,11 @@ where
     }
 }
 
-/// Channels whose transformed kernels are worked on at once where there are few tiles: enough
-/// blocks for the threads, and whole blocks of rows of a product.
+/// Channels whose transformed kernels are worked on at once where there are few tiles: blocks of
+/// about the same size, in fours, so that threads end together.
 fn channels_of_block(k: usize, c: usize) -> usize {
-    (BLOCK / (PLACES * c)).min(k / 8).max(1).next_multiple_of(6)
+    let most = (BLOCK / (PLACES * c)).max(1);
+    k.div_ceil(k.div_ceil(most).max(8).next_multiple_of(4))
 }
 
 impl Plan {
