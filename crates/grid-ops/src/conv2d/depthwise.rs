@@ -5,6 +5,7 @@
 //! are summed over all taps in registers. Kernels of 3×3 are walked down columns instead, and have
 //! both gradients from one reading.
 
+mod ahead;
 mod gradients;
 mod three;
 

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use super::super::Sizes;
 use super::SLACK;
+use super::ahead::Ahead;
 use super::three::{dot, splat};
 use crate::padded::Padded;
 use crate::strided::{gather, interleave};
@@ -31,11 +32,16 @@ pub(in super::super) fn gradients<T: Real>(
     planes.for_each_init(
         || Buffers::new(s, &padded),
         |buffers, (at, (d_x, part))| {
+            let next = x.get((at + 1) * plane..).unwrap_or(&[]);
+            let next = &next[..plane.min(next.len())];
+            let next_grad = grad.get((at + 1) * out_plane..).unwrap_or(&[]);
+            let next_grad = &next_grad[..out_plane.min(next_grad.len())];
             let x = &x[at * plane..][..plane];
             let grad = &grad[at * out_plane..][..out_plane];
             let mut taps = [T::zero(); 9];
             taps.copy_from_slice(&weight[at % s.c * 9..][..9]);
-            let pass = Plane { s, padded, x, weight: taps, grad, buffers, d_x };
+            let pass =
+                Plane { s, padded, x, weight: taps, grad, next: [next, next_grad], buffers, d_x };
             *part = pulp::Arch::new().dispatch(pass);
         },
     );
@@ -95,6 +101,8 @@ struct Plane<'a, T> {
     x: &'a [T],
     weight: [T; 9],
     grad: &'a [T],
+    /// Of input and gradient, the planes after these.
+    next: [&'a [T]; 2],
     buffers: &'a mut Buffers<T>,
     d_x: &'a mut [T],
 }
@@ -122,11 +130,12 @@ impl<T: Real> Plane<'_, T> {
     /// A stride of 1: a convolution of the gradient with the kernel turned round.
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> [T::Of<S>; 9] {
-        let Self { s, padded, x, mut weight, buffers, d_x, .. } = self;
+        let Self { s, padded, x, mut weight, next, buffers, d_x, .. } = self;
         let (lanes, d, zero) = (T::lanes::<S>(), s.config.dilation, T::splat(simd, T::zero()));
         weight.reverse();
         let weight = splat(simd, weight);
         let mut d_weight = [zero; 9];
+        let mut ahead = next.map(|next| Ahead::new(next, s.h * s.w.div_ceil(lanes)));
         for j in (0..s.w).step_by(lanes) {
             for first in 0..d.min(s.h) {
                 let rows = (s.h - first).div_ceil(d);
@@ -155,6 +164,7 @@ impl<T: Real> Plane<'_, T> {
                     let next = dot::<T, S>(simd, &weight[3..], grad, sums[1]);
                     sums = [next, dot::<T, S>(simd, &weight, grad, zero)];
                     if nth >= 2 {
+                        ahead.iter_mut().for_each(Ahead::step);
                         let to = &mut d_x[(first + (nth - 2) * d) * s.w..][..s.w][j..];
                         T::store(simd, to, complete);
                     }
@@ -172,7 +182,7 @@ impl<T: Real> Plane<'_, T> {
     /// through tap 1 by output `m` in phase 1.
     #[inline(always)]
     fn run_by_two<S: Simd>(self, simd: S) -> [T::Of<S>; 9] {
-        let Self { s, padded, x, weight, buffers, d_x, .. } = self;
+        let Self { s, padded, x, weight, next, buffers, d_x, .. } = self;
         let (lanes, padding) = (T::lanes::<S>(), s.config.padding);
         let zero = T::splat(simd, T::zero());
         let w = splat(simd, weight);
@@ -180,7 +190,9 @@ impl<T: Real> Plane<'_, T> {
         let Buffers { laid_out, x: xs, d_x: d_xs } = buffers;
         // The phase of the first input.
         let phase = padding % 2;
+        let mut ahead = next.map(|next| Ahead::new(next, s.runs(s.h) - padding / 2));
         for m in padding / 2..s.runs(s.h) {
+            ahead.iter_mut().for_each(Ahead::step);
             for (nth, line) in xs.iter_mut().enumerate() {
                 let row = (2 * m + nth / 2).checked_sub(padding).filter(|&row| row < s.h);
                 let Some(row) = row else {
