@@ -34,7 +34,8 @@ fn an_unknown_sweep_is_answered_with_the_nearest_and_all() {
         "{message}"
     );
     assert!(
-        message.contains("the sweeps are camvid, camvid-backbones, companions, smoke, synthetic, or"),
+        message
+            .contains("the sweeps are camvid, camvid-backbones, companions, smoke, synthetic, or"),
         "{message}"
     );
 }
