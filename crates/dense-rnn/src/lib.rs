@@ -46,6 +46,7 @@ mod hippo;
 mod layer;
 mod look;
 mod recurrent;
+mod rows_op;
 mod scan;
 mod sparsity;
 

@@ -11,9 +11,10 @@ mod tiles;
 
 use attention::{Score, kernel::RowShape};
 use candle_core::Tensor;
-use grid_ops::{Wanted, apply2, apply3, count_macs, rows_of_grid};
+use grid_ops::{count_macs, rows_of_grid};
 pub use tiles::{TileBorder, scan_by_tiles, scan_tile};
 
+use crate::rows_op::{checked_rows, of_features, of_rows, one_after_another};
 use crate::{Activation, Error, Graph, Result, composed};
 
 /// How the hidden states of a unit's predecessors become one vector `hhat`.
@@ -88,10 +89,7 @@ pub fn scan(
     if !input.device().is_cpu() {
         return composed::scan(input, weights, vector, scan);
     }
-    let (_, h, w, _, _) = input.dims5()?;
-    let plan = kernel::Plan { size: (h, w), corner: (0, 0), shape, scan: *scan };
-    let params = one_after_another(weights, vector)?;
-    Ok(apply2(&input.contiguous()?, &params, op::ScanOp::new(plan, 0, Wanted::All))?)
+    of_rows(kernel_of(input.dims(), shape, scan), input, &one_after_another(weights, vector)?)
 }
 
 /// The recurrent products, and where there are scores those of every pair and the weighted sums; the
@@ -130,41 +128,23 @@ pub fn scan_features(
     vector: Option<&Tensor>,
     scan: &Scan,
 ) -> Result<Tensor> {
-    let op = "scan_features";
-    let shape_error =
-        |expected, got: &Tensor| Error::Shape { op, expected, got: got.dims().into() };
-    let &[n, c, h, w] = features.dims() else {
-        return Err(shape_error("features: [n, c, h, w]", features));
-    };
-    let k = match *weight.dims() {
-        [k, of_x] if of_x == c && c > 0 && k % 4 == 0 => k,
-        _ => return Err(shape_error("weight: [4·(d + q), c] with c as in features", weight)),
-    };
-    if bias.dims() != [k] {
-        return Err(shape_error("bias: [4·(d + q)] as in weight", bias));
-    }
-    let input = [n, h, w, 4, k / 4];
+    let expected =
+        ["weight: [4·(d + q), c] with c as in features", "bias: [4·(d + q)] as in weight"];
+    let input = checked_rows("scan_features", features, (weight, bias), expected)?;
     let shape = checked(&input, weights, vector, scan)?;
     count_macs(macs(&input, weights, shape, scan));
     if !features.device().is_cpu() {
         let input = rows_of_grid(features, weight, bias)?.reshape(&input)?;
         return composed::scan(&input, weights, vector, scan);
     }
-    let plan = kernel::Plan { size: (h, w), corner: (0, 0), shape, scan: *scan };
-    count_macs(n * h * w * weight.elem_count());
-    let product = one_after_another(weight, Some(bias))?;
-    let params = one_after_another(weights, vector)?;
-    let wanted = if features.track_op() { Wanted::All } else { Wanted::Parameters };
-    Ok(apply3(&features.contiguous()?, &product, &params, op::ScanOp::new(plan, c, wanted))?)
+    count_macs(weight.elem_count() * input[..3].iter().product::<usize>());
+    let kernel = kernel_of(&input, shape, scan);
+    of_features(kernel, features, (weight, bias), &one_after_another(weights, vector)?)
 }
 
-/// The elements of one tensor and then of another: an operation has no more than three inputs.
-pub(crate) fn one_after_another(first: &Tensor, second: Option<&Tensor>) -> Result<Tensor> {
-    let first = first.flatten_all()?.contiguous()?;
-    Ok(match second {
-        Some(second) => Tensor::cat(&[&first, &second.flatten_all()?.contiguous()?], 0)?,
-        None => first,
-    })
+fn kernel_of(input: &[usize], shape: RowShape, scan: &Scan) -> op::ScanKernel {
+    let size = (input[1], input[2]);
+    op::ScanKernel(kernel::Plan { size, corner: (0, 0), shape, scan: *scan })
 }
 
 /// The channels of values and keys, or why the scan of an input of these dimensions cannot run.

@@ -145,6 +145,7 @@ pub struct TrainingConfig {
     pub batch_size: usize,
     /// Whether the backbone's blocks are computed again in the backward pass instead of being kept:
     /// the same gradients in less memory and more time. Default: false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub recompute: bool,
     /// Batches whose gradients are averaged into one step. Default: 1.
     pub accumulate: usize,

@@ -1,11 +1,11 @@
 //! The cell along the directions of a grid.
 
 use candle_core::Tensor;
-use grid_ops::{Wanted, apply2, apply3, count_macs, rows_of_grid};
+use grid_ops::{count_macs, rows_of_grid};
 
 use super::kernel::Cell;
-use super::{Legs, op::HippoOp};
-use crate::scan::one_after_another;
+use super::{Legs, op::HippoKernel};
+use crate::rows_op::{checked_rows, of_features, of_rows, one_after_another};
 use crate::{Error, Result, composed};
 
 /// Runs the gated cell with a LegS memory over a grid in one or all four directions.
@@ -54,8 +54,7 @@ pub fn hippo_scan(
         return composed::hippo_scan(input, to_memory, from_memory, legs);
     }
     let params = one_after_another(to_memory, Some(from_memory))?;
-    let op = HippoOp::new(cell, (h, w), legs, (0, Wanted::All));
-    Ok(apply2(&input.contiguous()?, &params, op)?)
+    of_rows(HippoKernel { cell, size: (h, w), legs: *legs }, input, &params)
 }
 
 /// [`hippo_scan`] of `input(v) = weight · x(v) + bias` in four directions: what is passed to and fro
@@ -79,31 +78,19 @@ pub fn hippo_scan_features(
     from_memory: &Tensor,
     legs: &Legs,
 ) -> Result<Tensor> {
-    let op = "hippo_scan_features";
-    let shape = |expected, got: &Tensor| Error::Shape { op, expected, got: got.dims().into() };
-    let &[n, c, h, w] = features.dims() else {
-        return Err(shape("features: [n, c, h, w]", features));
-    };
-    let k = match *weight.dims() {
-        [k, of_x] if of_x == c && c > 0 && k % 4 == 0 => k,
-        _ => return Err(shape("weight: [4·(m + 2·d), c] with c as in features", weight)),
-    };
-    if bias.dims() != [k] {
-        return Err(shape("bias: [4·(m + 2·d)] as in weight", bias));
-    }
-    let input = [n, h, w, 4, k / 4];
+    let expected =
+        ["weight: [4·(m + 2·d), c] with c as in features", "bias: [4·(m + 2·d)] as in weight"];
+    let input = checked_rows("hippo_scan_features", features, (weight, bias), expected)?;
     let cell = checked(&input, to_memory, from_memory, legs)?;
     if !features.device().is_cpu() {
         let rows = rows_of_grid(features, weight, bias)?.reshape(&input)?;
         return hippo_scan(&rows, to_memory, from_memory, legs);
     }
     let each = weight.elem_count() + to_memory.elem_count() + from_memory.elem_count();
-    count_macs(n * h * w * each);
-    let product = one_after_another(weight, Some(bias))?;
+    count_macs(each * input[..3].iter().product::<usize>());
+    let kernel = HippoKernel { cell, size: (input[1], input[2]), legs: *legs };
     let params = one_after_another(to_memory, Some(from_memory))?;
-    let wanted = if features.track_op() { Wanted::All } else { Wanted::Parameters };
-    let op = HippoOp::new(cell, (h, w), legs, (c, wanted));
-    Ok(apply3(&features.contiguous()?, &product, &params, op)?)
+    of_features(kernel, features, (weight, bias), &params)
 }
 
 /// The sizes, or why it cannot run.

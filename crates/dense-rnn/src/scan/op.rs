@@ -1,60 +1,46 @@
-//! The scan as a `CustomOp`: dtypes, layouts and the split into images × directions.
-//!
-//! One kind of operation, two ways in: from rows of units, and from the planes of features that the
-//! rows are a product of. The latter spares the gradient of the rows its way through candle, which
-//! would set it to zero and add to it.
+//! The scan over the rows of all images and directions.
 
 use std::borrow::Cow;
-use std::sync::OnceLock;
 
 use attention::{Direction, Units, join_directions, places, take_direction, units_mut};
-use candle_core::backend::BackendStorage;
-use candle_core::{
-    CpuStorage, CustomOp2, CustomOp3, DType, Layout, Shape, Tensor, WithDType, bail,
-};
-use grid_ops::{Elements, Real, RowsProduct, Wanted, unwritten, view};
+use grid_ops::{Real, unwritten};
 use rayon::prelude::*;
 
 use super::kernel::{Gradients, Passed, Plan};
+use crate::rows_op::RowsKernel;
 
-/// A scan of one call; holds what the backward pass needs of the forward pass.
-pub(super) struct ScanOp {
-    plan: Plan,
-    /// Rows from features, if it begins with those.
-    product: RowsProduct,
-    /// The gradients of that product that are wanted.
-    wanted: Wanted,
-    f32: OnceLock<Kept<f32>>,
-    f64: OnceLock<Kept<f64>>,
-}
+/// The scan of rows `[n, h, w, 4, d + q]`; for the parameters see [`Plan::weights`].
+pub(super) struct ScanKernel(pub(super) Plan);
 
-/// What a forward pass hands to the backward pass.
-struct Kept<T> {
-    /// `[n, h, w, 4, d + q]`, if they were made here and are read again.
-    rows: Vec<T>,
-    /// By image and direction.
-    passed: Vec<Passed<T>>,
-}
-
-type Arg<'a> = (&'a CpuStorage, &'a Layout);
-
-impl ScanOp {
-    /// `c` channels of the features, if it begins with those, and the gradients wanted of their
-    /// product.
-    pub(super) fn new(plan: Plan, c: usize, wanted: Wanted) -> Self {
-        let product = RowsProduct { units: plan.units(), c, k: 4 * plan.width() };
-        Self { plan, product, wanted, f32: OnceLock::new(), f64: OnceLock::new() }
-    }
-
+impl ScanKernel {
     /// Where the unit of each row lies in the image, for each direction.
     fn places(&self) -> [Vec<usize>; 4] {
-        let order = self.plan.tiling().order();
-        Direction::ALL.map(|direction| places(&order, direction, self.plan.size))
+        let order = self.0.tiling().order();
+        Direction::ALL.map(|direction| places(&order, direction, self.0.size))
+    }
+}
+
+impl RowsKernel for ScanKernel {
+    const NAME: &'static str = "scan";
+
+    /// By image and direction.
+    type Passed<T: Real> = Vec<Passed<T>>;
+
+    fn shape(&self) -> [usize; 4] {
+        let Plan { size: (h, w), shape, .. } = self.0;
+        [h, w, 4, shape.value]
     }
 
-    /// Hidden states `[n, h, w, 4, d]` from `rows` `[n, h, w, 4, d + q]`.
-    fn scan<T: Real>(&self, rows: Cow<'_, [T]>, params: &[T]) -> (Vec<T>, Vec<Passed<T>>) {
-        let (plan, places) = (&self.plan, self.places());
+    fn width(&self) -> usize {
+        self.0.width()
+    }
+
+    fn reads_rows_again(&self) -> bool {
+        !self.0.is_in_place()
+    }
+
+    fn forward<T: Real>(&self, rows: Cow<'_, [T]>, params: &[T]) -> (Vec<T>, Vec<Passed<T>>) {
+        let (plan, places) = (&self.0, self.places());
         if plan.is_in_place() {
             let mut rows = rows.into_owned();
             let image = |image: &mut [T]| -> Vec<Passed<T>> {
@@ -80,14 +66,14 @@ impl ScanOp {
         (join_directions(&parts, &places, plan.shape.value), passed)
     }
 
-    /// The gradients of `rows`, which may be empty if they are not read again, and of `params`.
-    fn scan_back<T: Real>(
+    fn backward<T: Real>(
         &self,
-        (rows, params): (&[T], &[T]),
-        passed: &[Passed<T>],
+        rows: &[T],
+        params: &[T],
+        passed: &Vec<Passed<T>>,
         (hidden, grad): (&[T], &[T]),
     ) -> (Vec<T>, Vec<T>) {
-        let (plan, places) = (&self.plan, self.places());
+        let (plan, places) = (&self.0, self.places());
         let (d, width) = (plan.shape.value, plan.width());
         let (d_rows, parts) = if plan.is_in_place() {
             // SAFETY: every unit of every direction is written.
@@ -135,72 +121,6 @@ impl ScanOp {
         }
         (d_rows, d_params)
     }
-
-    fn forward<T: Real + WithDType>(
-        &self,
-        input: Arg<'_>,
-        product: Option<Arg<'_>>,
-        params: Arg<'_>,
-        kept: &OnceLock<Kept<T>>,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let Plan { size: (h, w), shape, .. } = self.plan;
-        let (input, params, n) = (view::<T>(input)?, view::<T>(params)?, input.1.dims()[0]);
-        let mut rows = Vec::new();
-        let (hidden, passed) = match product {
-            None => self.scan(Cow::Borrowed(input), params),
-            Some(product) => {
-                let (weight, bias) = self.product_of(view::<T>(product)?);
-                let made = self.product.forward(input, weight, bias);
-                if self.plan.is_in_place() {
-                    self.scan(Cow::Owned(made), params)
-                } else {
-                    rows = made;
-                    self.scan(Cow::Borrowed(&rows), params)
-                }
-            }
-        };
-        // The same instance runs forward once only; a second run would find the same values.
-        let _ = kept.set(Kept { rows, passed });
-        Ok((T::to_cpu_storage_owned(hidden), Shape::from((n, h, w, 4, shape.value))))
-    }
-
-    /// Weight and bias of the product that makes rows.
-    fn product_of<'a, T>(&self, product: &'a [T]) -> (&'a [T], &'a [T]) {
-        product.split_at(self.product.k * self.product.c)
-    }
-
-    fn backward<T: Real + WithDType>(
-        &self,
-        input: &Tensor,
-        product: Option<&Tensor>,
-        params: &Tensor,
-        (hidden, grad): (&Tensor, &Tensor),
-        kept: &OnceLock<Kept<T>>,
-    ) -> candle_core::Result<[Option<Tensor>; 3]> {
-        let Some(Kept { rows, passed }) = kept.get() else {
-            bail!("scan: backward before forward")
-        };
-        let grad = grad.contiguous()?;
-        let [inputs, all_params, hiddens, grads] = [input, params, hidden, &grad].map(Elements::of);
-        let (inputs, all_params) = (inputs.slice::<T>()?, all_params.slice::<T>()?);
-        let seen = (hiddens.slice::<T>()?, grads.slice::<T>()?);
-        let on = input.device();
-        let of_params = |d_params| Tensor::from_vec(d_params, params.shape(), on);
-        let Some(product) = product else {
-            let (d_rows, d_params) = self.scan_back((inputs, all_params), passed, seen);
-            let d_rows = Tensor::from_vec(d_rows, input.shape(), on)?;
-            return Ok([Some(d_rows), None, Some(of_params(d_params)?)]);
-        };
-        let (d_rows, d_params) = self.scan_back((rows, all_params), passed, seen);
-        let products = Elements::of(product);
-        let (weight, _) = self.product_of(products.slice::<T>()?);
-        let gradients = self.product.backward(inputs, weight, &d_rows, self.wanted);
-        let d_input = gradients.x.map(|x| Tensor::from_vec(x, input.shape(), on)).transpose()?;
-        let mut d_product = gradients.weight;
-        d_product.extend_from_slice(&gradients.bias);
-        let d_product = Tensor::from_vec(d_product, product.shape(), on)?;
-        Ok([d_input, Some(d_product), Some(of_params(d_params)?)])
-    }
 }
 
 /// Adds `part` to the `slot`-th of the equal parts of `sums`.
@@ -208,85 +128,5 @@ fn add_at<T: Real>(sums: &mut [T], slot: usize, part: &[T]) {
     let len = sums.len() / 4;
     for (sum, &x) in sums[slot * len..][..len].iter_mut().zip(part) {
         *sum = *sum + x;
-    }
-}
-
-/// From rows of units, `[n, h, w, 4, d + q]`, and the parameters, see [`Plan::weights`].
-impl CustomOp2 for ScanOp {
-    fn name(&self) -> &'static str {
-        "scan"
-    }
-
-    fn cpu_fwd(
-        &self,
-        input: &CpuStorage,
-        input_layout: &Layout,
-        params: &CpuStorage,
-        params_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let (dtype, input, params) =
-            (input.dtype(), (input, input_layout), (params, params_layout));
-        match dtype {
-            DType::F32 => self.forward(input, None, params, &self.f32),
-            DType::F64 => self.forward(input, None, params, &self.f64),
-            other => bail!("scan: expected f32 or f64, got {other:?}"),
-        }
-    }
-
-    fn bwd(
-        &self,
-        input: &Tensor,
-        params: &Tensor,
-        hidden: &Tensor,
-        grad: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let seen = (hidden, grad);
-        let [d_input, _, d_params] = match input.dtype() {
-            DType::F32 => self.backward(input, None, params, seen, &self.f32)?,
-            _ => self.backward(input, None, params, seen, &self.f64)?,
-        };
-        Ok((d_input, d_params))
-    }
-}
-
-/// From features, `[n, c, h, w]`, weight and bias of their product, and the parameters.
-impl CustomOp3 for ScanOp {
-    fn name(&self) -> &'static str {
-        "scan-features"
-    }
-
-    fn cpu_fwd(
-        &self,
-        features: &CpuStorage,
-        features_layout: &Layout,
-        product: &CpuStorage,
-        product_layout: &Layout,
-        params: &CpuStorage,
-        params_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let dtype = features.dtype();
-        let (features, params) = ((features, features_layout), (params, params_layout));
-        let product = Some((product, product_layout));
-        match dtype {
-            DType::F32 => self.forward(features, product, params, &self.f32),
-            DType::F64 => self.forward(features, product, params, &self.f64),
-            other => bail!("scan: expected f32 or f64, got {other:?}"),
-        }
-    }
-
-    fn bwd(
-        &self,
-        features: &Tensor,
-        product: &Tensor,
-        params: &Tensor,
-        hidden: &Tensor,
-        grad: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let seen = (hidden, grad);
-        let [d_features, d_product, d_params] = match features.dtype() {
-            DType::F32 => self.backward(features, Some(product), params, seen, &self.f32)?,
-            _ => self.backward(features, Some(product), params, seen, &self.f64)?,
-        };
-        Ok((d_features, d_product, d_params))
     }
 }
