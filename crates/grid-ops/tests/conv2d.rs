@@ -54,6 +54,41 @@ fn twin(x: &Tensor, weight: &Tensor, bias: &[f64], config: &Conv2d) -> Vec<f64> 
     y
 }
 
+/// A convolution without bias, and its gradients, against the sum over its taps of `of_tap`: what a
+/// tap sees of the padded image, every stride-th unit from the tap on, with the tap's weights.
+fn equals_its_taps(
+    (x, weight): (&Var, &Var),
+    config: &Conv2d,
+    seed: u64,
+    of_tap: impl Fn(&Tensor, &Tensor) -> Tensor,
+) {
+    let Conv2d { stride, padding, dilation, .. } = *config;
+    let y = conv2d(x, weight, None, config).unwrap();
+    let (_, _, oh, ow) = y.dims4().unwrap();
+    let (_, _, kh, kw) = weight.dims4().unwrap();
+    let pad = |t: &Tensor, axis| t.pad_with_zeros(axis, padding, padding).unwrap();
+    let padded = pad(&pad(x, 2), 3);
+    let every = |t: &Tensor, axis: usize, from: usize, count: usize| {
+        let at: Vec<u32> = (0..count).map(|i| (from + i * stride) as u32).collect();
+        t.index_select(&Tensor::new(at, &Device::Cpu).unwrap(), axis).unwrap()
+    };
+    let tap = |at: usize| {
+        let (p, q) = (at / kw, at % kw);
+        let seen = every(&every(&padded, 2, p * dilation, oh), 3, q * dilation, ow);
+        of_tap(&seen, &weight.narrow(2, p, 1).unwrap().narrow(3, q, 1).unwrap())
+    };
+    let sum = (1..kh * kw).fold(tap(0), |sum, at| (sum + tap(at)).unwrap());
+    assert_close(&flat(&y), &flat(&sum), 1e-11);
+    let direction = tensor(seed, y.dims());
+    let gradients = |y: &Tensor| {
+        let grads = (y * &direction).unwrap().sum_all().unwrap().backward().unwrap();
+        [x, weight].map(|var| flat(grads.get(var).unwrap()))
+    };
+    let (fast, slow) = (gradients(&y), gradients(&sum));
+    assert_close(&fast[0], &slow[0], 1e-10);
+    assert_close(&fast[1], &slow[1], 1e-9);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
     #[test]
@@ -122,32 +157,10 @@ proptest! {
         let config = Conv2d { stride, padding, dilation, groups, ..Conv2d::default() };
         let x = var(seed, &[n, of_group * groups, h, w]);
         let weight = var(seed + 1, &[k * groups, of_group, kernel, kernel]);
-        let gradients = |y: &Tensor| {
-            let direction = tensor(seed + 3, y.dims());
-            let grads = (y * direction).unwrap().sum_all().unwrap().backward().unwrap();
-            [&x, &weight].map(|var| flat(grads.get(var).unwrap()))
-        };
-        let y = conv2d(&x, &weight, None, &config).unwrap();
-        let (_, _, oh, ow) = y.dims4().unwrap();
-        let pad = |axis| move |t: Tensor| t.pad_with_zeros(axis, padding, padding).unwrap();
-        let padded = pad(3)(pad(2)(x.as_tensor().clone()));
-        // Every stride-th of what is seen from a tap on.
-        let every = |t: &Tensor, axis: usize, from: usize, count: usize| {
-            let at: Vec<u32> = (0..count).map(|i| (from + i * stride) as u32).collect();
-            t.index_select(&Tensor::new(at, &Device::Cpu).unwrap(), axis).unwrap()
-        };
-        let tap = |at: usize| {
-            let (p, q) = (at / kernel, at % kernel);
-            let seen = every(&padded, 2, p * dilation, oh);
-            let seen = every(&seen, 3, q * dilation, ow);
-            let weight = weight.narrow(2, p, 1).unwrap().narrow(3, q, 1).unwrap();
-            conv2d(&seen, &weight, None, &Conv2d { groups, ..Conv2d::default() }).unwrap()
-        };
-        let sum = (1..kernel * kernel).fold(tap(0), |sum, at| (sum + tap(at)).unwrap());
-        assert_close(&flat(&y), &flat(&sum), 1e-11);
-        let (fast, slow) = (gradients(&y), gradients(&sum));
-        assert_close(&fast[0], &slow[0], 1e-10);
-        assert_close(&fast[1], &slow[1], 1e-9);
+        let pointwise = Conv2d { groups, ..Conv2d::default() };
+        equals_its_taps((&x, &weight), &config, seed + 3, |seen, weight| {
+            conv2d(seen, weight, None, &pointwise).unwrap()
+        });
     }
 
     /// Depthwise kernels of 3×3 have both gradients from one pass, which central differences are
@@ -163,31 +176,9 @@ proptest! {
         prop_assume!(h.min(w) + 2 * padding > 2 * dilation);
         let config = Conv2d { stride, padding, dilation, groups: c, ..Conv2d::default() };
         let (x, weight) = (var(seed, &[n, c, h, w]), var(seed + 1, &[c, 1, 3, 3]));
-        let gradients = |y: &Tensor| {
-            let direction = tensor(seed + 3, y.dims());
-            let grads = (y * direction).unwrap().sum_all().unwrap().backward().unwrap();
-            [&x, &weight].map(|var| flat(grads.get(var).unwrap()))
-        };
-        let y = conv2d(&x, &weight, None, &config).unwrap();
-        let (_, _, oh, ow) = y.dims4().unwrap();
-        let pad = |axis| move |t: Tensor| t.pad_with_zeros(axis, padding, padding).unwrap();
-        let padded = pad(3)(pad(2)(x.as_tensor().clone()));
-        // Every stride-th of what is seen from a tap on.
-        let every = |t: &Tensor, axis: usize, from: usize, count: usize| {
-            let at: Vec<u32> = (0..count).map(|i| (from + i * stride) as u32).collect();
-            t.index_select(&Tensor::new(at, &Device::Cpu).unwrap(), axis).unwrap()
-        };
-        let tap = |at: usize| {
-            let (p, q) = (at / 3, at % 3);
-            let seen = every(&every(&padded, 2, p * dilation, oh), 3, q * dilation, ow);
-            let weight = weight.narrow(2, p, 1).unwrap().narrow(3, q, 1).unwrap();
+        equals_its_taps((&x, &weight), &config, seed + 3, |seen, weight| {
             seen.broadcast_mul(&weight.reshape((1, c, 1, 1)).unwrap()).unwrap()
-        };
-        let sum = (1..9).fold(tap(0), |sum, at| (sum + tap(at)).unwrap());
-        assert_close(&flat(&y), &flat(&sum), 1e-11);
-        let (fast, slow) = (gradients(&y), gradients(&sum));
-        assert_close(&fast[0], &slow[0], 1e-10);
-        assert_close(&fast[1], &slow[1], 1e-9);
+        });
     }
 
     /// The gradients of Winograd's algorithm are those of a sum of 1×1 convolutions, one a tap.
@@ -200,27 +191,9 @@ proptest! {
     ) {
         let config = Conv2d { padding, dilation, ..Conv2d::default() };
         let (x, weight) = (var(seed, &[n, c, h, w]), var(seed + 1, &[k, c, 3, 3]));
-        let gradients = |y: &Tensor| {
-            let direction = tensor(seed + 3, y.dims());
-            let grads = (y * direction).unwrap().sum_all().unwrap().backward().unwrap();
-            [&x, &weight].map(|var| flat(grads.get(var).unwrap()))
-        };
-        let y = conv2d(&x, &weight, None, &config).unwrap();
-        let (_, _, oh, ow) = y.dims4().unwrap();
-        let pad = |axis| move |t: Tensor| t.pad_with_zeros(axis, padding, padding).unwrap();
-        let padded = pad(3)(pad(2)(x.as_tensor().clone()));
-        let tap = |at: usize| {
-            let (p, q) = (at / 3, at % 3);
-            let seen = padded.narrow(2, p * dilation, oh).unwrap();
-            let seen = seen.narrow(3, q * dilation, ow).unwrap();
-            let weight = weight.narrow(2, p, 1).unwrap().narrow(3, q, 1).unwrap();
-            conv2d(&seen, &weight, None, &Conv2d::default()).unwrap()
-        };
-        let sum = (1..9).fold(tap(0), |sum, at| (sum + tap(at)).unwrap());
-        assert_close(&flat(&y), &flat(&sum), 1e-11);
-        let (fast, slow) = (gradients(&y), gradients(&sum));
-        assert_close(&fast[0], &slow[0], 1e-10);
-        assert_close(&fast[1], &slow[1], 1e-9);
+        equals_its_taps((&x, &weight), &config, seed + 3, |seen, weight| {
+            conv2d(seen, weight, None, &Conv2d::default()).unwrap()
+        });
     }
 }
 
