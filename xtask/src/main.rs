@@ -50,6 +50,8 @@ enum Command {
     Eval(passed_on::Args),
     /// Show what a trained network sees in photographs; `predict --help` says how.
     Predict(passed_on::Args),
+    /// Take dead hidden units out of a trained network; `compress --help` says how.
+    Compress(passed_on::Args),
     /// Say whether a record's numbers hold; `verify --help` says how.
     Verify(passed_on::Args),
     /// Score predictions saved as PNGs; `score --help` says how.
@@ -82,6 +84,7 @@ fn run(project: &Project, command: &Command) -> anyhow::Result<ExitCode> {
         Command::Train(args) => return passed_on::run(project, "train", args),
         Command::Eval(args) => return passed_on::run(project, "eval", args),
         Command::Predict(args) => return passed_on::run(project, "predict", args),
+        Command::Compress(args) => return passed_on::run(project, "compress", args),
         Command::Verify(args) => return passed_on::run(project, "verify", args),
         Command::Score(args) => return passed_on::run(project, "score", args),
         Command::Tables(args) => tables::run(project, args)?,

@@ -113,7 +113,7 @@ impl ResNet {
         let stem = Arc::new(Stem { conv, pool });
         let mut inputs = STEM;
         let (mut stages, mut layers) = (Vec::new(), Vec::new());
-        for (nth, count) in depth.blocks().into_iter().enumerate() {
+        for (nth, count) in config.blocks(depth).into_iter().enumerate() {
             let name = format!("layer{}", nth + 1);
             let width = config.width << nth;
             let channels = width * depth.expansion();

@@ -7,7 +7,7 @@ mod hippo;
 
 use attention::composed::{masked_softmax, scores, turned};
 use attention::{Direction, diagonals_of};
-use candle_core::{D, Tensor};
+use candle_core::Tensor;
 pub use hippo::hippo_scan;
 
 use crate::scan::checked;
@@ -24,6 +24,17 @@ pub fn scan(
     vector: Option<&Tensor>,
     scan: &Scan,
 ) -> Result<Tensor> {
+    in_grid(input, weights, vector, scan, &[(0, 0); 4])
+}
+
+/// The same of a part of a grid, whose first unit each direction sees at one of `corners`.
+pub(crate) fn in_grid(
+    input: &Tensor,
+    weights: &Tensor,
+    vector: Option<&Tensor>,
+    scan: &Scan,
+    corners: &[(usize, usize); 4],
+) -> Result<Tensor> {
     checked(input.dims(), weights, vector, scan)?;
     let mut out = Vec::new();
     for direction in Direction::ALL {
@@ -33,7 +44,8 @@ pub fn scan(
             Some(vector) => Some(vector.get(k)?),
             None => None,
         };
-        let hidden = one_direction(&units, &weights.get(k)?, vector.as_ref(), scan)?;
+        let parameters = (&weights.get(k)?, vector.as_ref());
+        let hidden = one_direction(&units, parameters, scan, corners[k])?;
         out.push(turned(&hidden, direction)?);
     }
     Ok(Tensor::stack(&out, 3)?)
@@ -42,9 +54,9 @@ pub fn scan(
 /// `units` `[n, h, w, d + q]`, `weights` `[d + a, d]`; returns `[n, h, w, d]`.
 fn one_direction(
     units: &Tensor,
-    weights: &Tensor,
-    vector: Option<&Tensor>,
+    (weights, vector): (&Tensor, Option<&Tensor>),
     scan: &Scan,
+    corner: (usize, usize),
 ) -> Result<Tensor> {
     let (n, h, w, width) = units.dims4()?;
     let (rows, d) = weights.dims2()?;
@@ -70,8 +82,15 @@ fn one_direction(
             let shares = match scan.aggregation {
                 Aggregation::Sum => mask.broadcast_as((n, count, known))?.contiguous()?,
                 Aggregation::Mean => {
-                    let sums = mask.sum_keepdim(D::Minus1)?.maximum(1.0)?;
-                    mask.broadcast_div(&sums)?.broadcast_as((n, count, known))?.contiguous()?
+                    let behind = |&unit: &u32| {
+                        let (i, j) = (unit as usize / w, unit as usize % w);
+                        scan.graph.count((corner.0 + i, corner.1 + j)).max(1) as f64
+                    };
+                    let counts: Vec<f64> = here.iter().map(behind).collect();
+                    let counts = Tensor::from_vec(counts, (count, 1), units.device())?;
+                    mask.broadcast_div(&counts.to_dtype(mask.dtype())?)?
+                        .broadcast_as((n, count, known))?
+                        .contiguous()?
                 }
                 Aggregation::Attention(score) => {
                     let keys = memory.narrow(2, d, rows - d)?.contiguous()?;

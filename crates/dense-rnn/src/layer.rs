@@ -131,6 +131,11 @@ impl DenseRnnConfig {
 }
 
 impl DenseRnn {
+    /// What it was built from.
+    pub fn config(&self) -> &DenseRnnConfig {
+        &self.config
+    }
+
     /// Runs the four directions over `features` and joins them.
     ///
     /// # Shapes
@@ -143,7 +148,11 @@ impl DenseRnn {
     /// [`crate::Error::Grid`] for an empty grid or another number of channels than the layer was
     /// built with.
     pub fn forward(&self, features: &Tensor) -> Result<Tensor> {
-        let mut hidden = self.hidden(features)?; //          [n, h, w, 4, d]
+        self.joined(self.hidden(features)?)
+    }
+
+    /// The output from the hidden states, `[n, h, w, 4, d]`.
+    pub(crate) fn joined(&self, mut hidden: Tensor) -> Result<Tensor> {
         if let Some(dia) = &self.dia {
             hidden = weighed(&hidden, dia)?;
         }

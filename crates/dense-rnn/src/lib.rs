@@ -49,6 +49,7 @@ mod recurrent;
 mod rows_op;
 mod scan;
 mod sparsity;
+mod tile;
 
 pub use activation::Activation;
 pub use attention::{Direction, Score};
@@ -63,5 +64,7 @@ pub use layer::DenseRnn;
 pub use recurrent::{
     RecurrentWeight, cayley, default_radius, eigenvalue_normalised, spectral_radii,
 };
-pub use scan::{Aggregation, Scan, TileBorder, scan, scan_by_tiles, scan_features, scan_tile};
+pub use scan::{
+    Aggregation, Scan, TileAt, TileBorder, scan, scan_by_tiles, scan_features, scan_tile,
+};
 pub use sparsity::{Compressed, group_lasso};

@@ -1,5 +1,6 @@
 //! The scan of a grid in four directions, as one differentiable operation.
 
+mod behind;
 mod by_pairs;
 mod few;
 mod kernel;
@@ -9,7 +10,9 @@ mod running;
 mod state;
 mod tiles;
 
-use attention::{Score, kernel::RowShape};
+use attention::{Direction, Score, kernel::RowShape};
+pub use behind::TileAt;
+pub(crate) use behind::{aggregated_behind, behind_in, check_sums, handed_on, nothing_behind};
 use candle_core::Tensor;
 use grid_ops::{count_macs, rows_of_grid};
 pub use tiles::{TileBorder, scan_by_tiles, scan_tile};
@@ -92,6 +95,24 @@ pub fn scan(
     of_rows(kernel_of(input.dims(), shape, scan), input, &one_after_another(weights, vector)?)
 }
 
+/// [`scan`] of a tile of a grid: units count as predecessors wherever they lie in the grid, those
+/// behind the tile with what `input` holds of them. Sums and means only.
+pub(crate) fn scan_in_grid(
+    input: &Tensor,
+    weights: &Tensor,
+    scan: &Scan,
+    at: &TileAt,
+) -> Result<Tensor> {
+    let shape = checked(input.dims(), weights, None, scan)?;
+    count_macs(macs(input.dims(), weights, shape, scan));
+    let corners = Direction::ALL.map(|direction| at.corner_of(direction));
+    if !input.device().is_cpu() {
+        return composed::in_grid(input, weights, None, scan, &corners);
+    }
+    let kernel = op::ScanKernel { corners, ..kernel_of(input.dims(), shape, scan) };
+    of_rows(kernel, input, &one_after_another(weights, None)?)
+}
+
 /// The recurrent products, and where there are scores those of every pair and the weighted sums; the
 /// linear score needs no pairs.
 fn macs(input: &[usize], weights: &Tensor, shape: RowShape, scan: &Scan) -> usize {
@@ -144,7 +165,8 @@ pub fn scan_features(
 
 fn kernel_of(input: &[usize], shape: RowShape, scan: &Scan) -> op::ScanKernel {
     let size = (input[1], input[2]);
-    op::ScanKernel(kernel::Plan { size, corner: (0, 0), shape, scan: *scan })
+    let plan = kernel::Plan { size, corner: (0, 0), shape, scan: *scan };
+    op::ScanKernel { plan, corners: [(0, 0); 4] }
 }
 
 /// The channels of values and keys, or why the scan of an input of these dimensions cannot run.

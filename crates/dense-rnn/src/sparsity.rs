@@ -167,7 +167,12 @@ impl DenseRnnConfig {
         Ok(Compressed { config, weights: smaller, kept })
     }
 
-    fn check_units_can_vanish(&self) -> Result<()> {
+    /// Whether the hidden units of such a layer can be taken out.
+    ///
+    /// # Errors
+    ///
+    /// As [`unit_lasso`](Self::unit_lasso).
+    pub fn check_units_can_vanish(&self) -> Result<()> {
         let refuse = |field, value: String, reason| Err(Error::Config { field, value, reason });
         if !matches!(self.cell, Cell::Scan { .. }) {
             let reason = "only the hidden units of a scan can be taken out";

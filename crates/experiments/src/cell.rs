@@ -13,6 +13,7 @@ use crate::loaded::Loaded;
 use crate::progress::Progress;
 use crate::states::States;
 use crate::train::Training;
+use crate::vanishing::VanishingUnits;
 use crate::{pictures, provenance};
 
 /// Trains and scores a cell, from where its states say; its checkpoint and pictures go to `out_dir`.
@@ -31,9 +32,11 @@ pub(crate) fn run(
     let name = cell.name();
     progress.doing(&name);
     let (parser, parameters) = data.parser(config, cell.seed)?;
+    let units = VanishingUnits::of(config, &parameters);
     let training = Training {
         parser: &parser,
         parameters: &parameters,
+        units: units.as_ref(),
         config: &config.training,
         seed: cell.seed,
         train: &data.train,

@@ -68,6 +68,9 @@ pub struct ModelConfig {
     pub backbone: BackboneConfig,
     /// Whether the backbone learns.
     pub backbone_mode: BackboneMode,
+    /// What scales the branches of the backbone's residual blocks. Default: nothing.
+    #[serde(skip_serializing_if = "BranchScaleKind::is_none")]
+    pub branch_scale: BranchScaleKind,
     /// Stride in pixels of the grid on which the context module works. Stages of this stride and
     /// coarser ones, resized to it, are joined. Default: 8.
     pub context_stride: usize,
@@ -112,6 +115,7 @@ impl Default for ModelConfig {
         Self {
             backbone: BackboneConfig::default(),
             backbone_mode: BackboneMode::Trained,
+            branch_scale: BranchScaleKind::None,
             context_stride: 8,
             skip_stride: 0,
             adapter_channels: 64,
@@ -135,6 +139,23 @@ pub enum BackboneMode {
     Frozen,
 }
 
+/// What scales the branches of residual blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BranchScaleKind {
+    /// Nothing.
+    None,
+    /// One [`attention::DiaLstm`] a stage, shared by the blocks of that stage.
+    Dia,
+}
+
+impl BranchScaleKind {
+    /// Configurations without a scale are written as before there were any.
+    fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+}
+
 /// How a cell is fitted.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -149,6 +170,12 @@ pub struct TrainingConfig {
     pub recompute: bool,
     /// Batches whose gradients are averaged into one step. Default: 1.
     pub accumulate: usize,
+    /// Whether images are seen in parts. Default: whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tiles: Option<TilesConfig>,
+    /// Whether hidden units of the context module are to vanish. Default: not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit_lasso: Option<UnitLassoConfig>,
     /// The rule of a step. Default: AdamW.
     pub optimizer: OptimizerKind,
     /// Momentum of SGD. Default: 0.9.
@@ -185,6 +212,8 @@ impl Default for TrainingConfig {
             batch_size: 8,
             recompute: false,
             accumulate: 1,
+            tiles: None,
+            unit_lasso: None,
             optimizer: OptimizerKind::AdamW,
             momentum: 0.9,
             schedule: Schedule::Poly,
@@ -207,6 +236,57 @@ impl TrainingConfig {
     pub(crate) fn phase(&self) -> Phase {
         if self.recompute { Phase::TrainRecomputing } else { Phase::Train }
     }
+
+    /// How many parts of a batch are seen apart.
+    pub(crate) fn parts(&self) -> usize {
+        self.tiles.as_ref().map_or(1, |tiles| tiles.grid[0] * tiles.grid[1])
+    }
+}
+
+/// Training on the tiles of images, a step each, with what lies behind a tile given to its scan: for
+/// images whose whole context does not fit the memory. Scoring sees images whole.
+///
+/// Source: MPTT of Xu et al.: training on parts with a memory of the states at their borders.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TilesConfig {
+    /// Rows and columns of tiles, into which images must divide by whole units of the context's grid.
+    pub grid: [usize; 2],
+    /// What a tile's scan is told of the units behind it.
+    pub border: TileBorders,
+    /// Weight of what was remembered before an epoch beside what the epoch finds, counted in
+    /// sightings; of stale borders. Default: 1.
+    #[serde(default = "smoothing")]
+    pub smoothing: f64,
+}
+
+fn smoothing() -> f64 {
+    1.0
+}
+
+/// What a tile's scan is told of the units behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TileBorders {
+    /// That there are none.
+    Zero,
+    /// What the tiles before it handed on when they were last trained on.
+    Stale,
+    /// What the network as it is now finds there, by a pass over the whole image without gradients.
+    Exact,
+}
+
+/// Hidden units of the context module as groups of a lasso, so that some vanish.
+///
+/// Source: Wen et al., *Learning intrinsic sparse structures within long short-term memory*, ICLR
+/// 2018.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnitLassoConfig {
+    /// Factor on the group lasso in the loss.
+    pub weight: f64,
+    /// Weights of the groups that are nearer to zero than this become zero after each step.
+    pub threshold: f64,
 }
 
 /// The rule of a step.
@@ -293,6 +373,11 @@ impl CellConfig {
             model.skip_stride,
             model.context_stride
         );
+        ensure!(
+            model.branch_scale.is_none() || model.backbone_mode != BackboneMode::Frozen,
+            "model.branch_scale with model.backbone_mode = \"frozen\": a frozen backbone's features \
+             are computed once, so that gates in it cannot learn; train the backbone"
+        );
         if let Some(head) = &model.auxiliary {
             ensure!(head.channels > 0, "model.auxiliary.channels = 0: expected at least 1");
             ensure!(
@@ -300,6 +385,16 @@ impl CellConfig {
                 "model.auxiliary.weight = {}: expected a finite number above 0",
                 head.weight
             );
+        }
+        if let Some(tiles) = &t.tiles {
+            check_tiles(tiles, model, t)?;
+        }
+        if let Some(UnitLassoConfig { weight, threshold }) = t.unit_lasso {
+            for (name, value) in [("weight", weight), ("threshold", threshold)] {
+                let fine = value.is_finite() && value >= 0.0;
+                ensure!(fine, "training.unit_lasso.{name} = {value}: expected at least 0");
+            }
+            model.context.check_units_can_vanish().context("training.unit_lasso")?;
         }
         t.augment.check().context("training.augment")?;
         ensure!(
@@ -309,6 +404,30 @@ impl CellConfig {
         );
         Ok(())
     }
+}
+
+fn check_tiles(tiles: &TilesConfig, model: &ModelConfig, t: &TrainingConfig) -> anyhow::Result<()> {
+    let [rows, columns] = tiles.grid;
+    ensure!(
+        (1..=64).contains(&rows) && (1..=64).contains(&columns),
+        "training.tiles.grid = [{rows}, {columns}]: expected 1 to 64 rows and columns"
+    );
+    let smoothing = tiles.smoothing;
+    ensure!(
+        smoothing.is_finite() && smoothing >= 0.0,
+        "training.tiles.smoothing = {smoothing}: expected a finite number of at least 0"
+    );
+    model.context.check_tiles().context("training.tiles with model.context")?;
+    ensure!(
+        model.auxiliary.is_none(),
+        "training.tiles with model.auxiliary: its loss sees whole images; take one of them away"
+    );
+    ensure!(
+        t.augment.scale == [1.0, 1.0] && t.augment.crop_px == [0, 0],
+        "training.tiles with training.augment: the tiles of an image must lie where they lay before; \
+         take scale and crop_px away"
+    );
+    Ok(())
 }
 
 #[cfg(test)]

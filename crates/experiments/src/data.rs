@@ -44,6 +44,8 @@ pub struct Batch {
     pub inputs: Inputs,
     /// Class indices, 255 for ignored pixels.
     pub labels: Tensor,
+    /// Which samples of the split these are.
+    pub picks: Vec<(usize, View)>,
 }
 
 /// The samples of one split, and with a frozen backbone their features.
@@ -258,7 +260,7 @@ fn of_pixels(
         labels.extend(example.labels);
     }
     let labels = Tensor::from_vec(labels, (picks.len(), h, w), &Device::Cpu)?;
-    Ok(Batch { inputs: Inputs::Pixels(Tensor::cat(&planes, 0)?), labels })
+    Ok(Batch { inputs: Inputs::Pixels(Tensor::cat(&planes, 0)?), labels, picks: picks.to_vec() })
 }
 
 fn of_features(examples: &Examples, picks: &[(usize, View)]) -> anyhow::Result<Batch> {
@@ -278,7 +280,7 @@ fn of_features(examples: &Examples, picks: &[(usize, View)]) -> anyhow::Result<B
     }
     let (w, h) = size.context("a batch of nothing")?;
     let labels = Tensor::from_vec(labels, (picks.len(), h, w), &Device::Cpu)?;
-    Ok(Batch { inputs: Inputs::Features(examples.cached(picks)?), labels })
+    Ok(Batch { inputs: Inputs::Features(examples.cached(picks)?), labels, picks: picks.to_vec() })
 }
 
 fn same_size(

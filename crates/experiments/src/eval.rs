@@ -38,10 +38,10 @@ pub struct Request {
 
 /// A network as its record and checkpoint describe it, with what it was scored on.
 pub(crate) struct Trained {
-    record: Record,
+    pub(crate) record: Record,
     pub(crate) config: CellConfig,
     pub(crate) parser: Parser,
-    protocol: Protocol,
+    pub(crate) protocol: Protocol,
 }
 
 /// Evaluates a network and says what it scored.
@@ -93,31 +93,11 @@ pub(crate) fn load(request: &Request) -> anyhow::Result<Trained> {
         set_evaluation(&mut value, change)?;
     }
     let config = CellConfig::from_value(&value).context("the record's configuration")?;
-    let pretrained = match (&request.weights, &record.weights_sha256) {
-        (Some(path), _) => Pretrained::find(path, &config.model.backbone)?,
-        (None, None) => None,
-        (None, Some(sha256)) => bail!(
-            "{}: its backbone began with weights of SHA-256 {sha256}: pass --weights PATH",
-            request.record.display()
-        ),
-    };
-    let found = pretrained.as_ref().map(|weights| weights.sha256.clone());
-    ensure!(
-        found == record.weights_sha256,
-        "--weights have SHA-256 {}, the record's had {}",
-        found.unwrap_or_else(|| "none".into()),
-        record.weights_sha256.unwrap_or_else(|| "none".into())
-    );
+    let pretrained = request.pretrained(&config, &record)?;
     let classes = record.dataset.classes.len();
     let seed = record.cell.seed;
     let (parser, parameters) = Parser::build(&config.model, classes, seed, pretrained.as_ref())?;
-    let file = match &request.checkpoint {
-        Some(file) => file.clone(),
-        None => {
-            let out_dir = request.record.parent().and_then(Path::parent);
-            checkpoint::file(out_dir.unwrap_or(Path::new(".")), &record.cell.file_stem())
-        }
-    };
+    let file = request.checkpoint_file(&record);
     Snapshot::read(&file, &record.cell_hash)?.restore(&parser, &parameters)?;
     let found = provenance::sha256(&std::fs::read(&file)?);
     ensure!(
@@ -128,6 +108,41 @@ pub(crate) fn load(request: &Request) -> anyhow::Result<Trained> {
     );
     let protocol = record.protocol.parse()?;
     Ok(Trained { record, config, parser, protocol })
+}
+
+impl Request {
+    /// The weights with which the backbone began, if it had any.
+    pub(crate) fn pretrained(
+        &self,
+        config: &CellConfig,
+        record: &Record,
+    ) -> anyhow::Result<Option<Pretrained>> {
+        let pretrained = match (&self.weights, &record.weights_sha256) {
+            (Some(path), _) => Pretrained::find(path, &config.model.backbone)?,
+            (None, None) => None,
+            (None, Some(sha256)) => bail!(
+                "{}: its backbone began with weights of SHA-256 {sha256}: pass --weights PATH",
+                self.record.display()
+            ),
+        };
+        let found = pretrained.as_ref().map(|weights| &weights.sha256);
+        let none = "none".to_owned();
+        ensure!(
+            found == record.weights_sha256.as_ref(),
+            "--weights have SHA-256 {}, the record's had {}",
+            found.unwrap_or(&none),
+            record.weights_sha256.as_ref().unwrap_or(&none)
+        );
+        Ok(pretrained)
+    }
+
+    /// The record's checkpoint.
+    pub(crate) fn checkpoint_file(&self, record: &Record) -> PathBuf {
+        self.checkpoint.clone().unwrap_or_else(|| {
+            let out_dir = self.record.parent().and_then(Path::parent);
+            checkpoint::file(out_dir.unwrap_or(Path::new(".")), &record.cell.file_stem())
+        })
+    }
 }
 
 /// Sets a key of `evaluation`.
@@ -142,7 +157,11 @@ fn set_evaluation(config: &mut serde_json::Value, change: &str) -> anyhow::Resul
     Ok(())
 }
 
-fn scored(trained: &Trained, request: &Request) -> anyhow::Result<(Scores, Vec<String>)> {
+/// The scores of a network on the images of a request, and the classes' names.
+pub(crate) fn scored(
+    trained: &Trained,
+    request: &Request,
+) -> anyhow::Result<(Scores, Vec<String>)> {
     let Trained { record, config, parser, protocol } = trained;
     let root = request.data_root.as_deref();
     let dataset = config.dataset.open(root, request.split).map_err(with_flag)?;

@@ -11,10 +11,12 @@
 //!
 //! Not here: numeric kernels (see `grid-ops`, `attention`, `dense-rnn`).
 
+mod branch_scale;
 mod cell;
 pub mod checkpoint;
 pub mod clock;
 pub mod compare;
+pub mod compress;
 pub mod config;
 pub mod data;
 pub mod datasets;
@@ -43,5 +45,8 @@ pub mod states;
 pub mod step;
 pub mod table;
 mod tensor_file;
+mod tile_memory;
+mod tiles;
 pub mod train;
 pub mod trial;
+pub mod vanishing;

@@ -10,7 +10,9 @@ use experiments::plan::Settings;
 use experiments::report;
 use experiments::reproduce::Published;
 use experiments::results::Results;
-use experiments::{compare, datasets, eval, interrupt, jobs, predict, reproduce, score, trial};
+use experiments::{
+    compare, compress, datasets, eval, interrupt, jobs, predict, reproduce, score, trial,
+};
 use run_record::{Arm, Record, Sweep};
 use scene_data::Split;
 use seg_metrics::Protocol;
@@ -132,6 +134,18 @@ Examples:
         /// Change how images are seen, a key of `evaluation`; may be given several times.
         #[arg(long, value_name = "KEY=VALUE")]
         set: Vec<String>,
+    },
+    /// Take the hidden units that nothing reads out of a network trained with `training.unit_lasso`:
+    /// the same outputs from a smaller checkpoint.
+    #[command(after_help = "Examples:
+  cargo xtask compress target/reproduce/companions/checkpoints/CELL.safetensors --out-dir smaller
+  cargo xtask compress CELL.json --data-root DIR --weights PATH --out-dir smaller")]
+    Compress {
+        #[command(flatten)]
+        network: Network,
+        /// Where the smaller network's record and checkpoint go.
+        #[arg(long, value_name = "DIR")]
+        out_dir: PathBuf,
     },
     /// Score a record's network again and say whether the record's numbers hold.
     Verify {
@@ -268,6 +282,12 @@ fn run(command: Command) -> anyhow::Result<()> {
             let network = eval::Request { set, ..network.request() };
             let request = predict::Request { network, photographs, out_dir, attend };
             print!("{}", predict::predict(&request)?);
+            Ok(())
+        }
+        Command::Compress { network, out_dir } => {
+            interrupt::listen()?;
+            let request = compress::Request { network: network.request(), out_dir };
+            print!("{}", compress::compress(&request)?);
             Ok(())
         }
         Command::Verify { network } => {

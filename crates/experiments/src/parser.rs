@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context, ensure};
 pub use backbone::Phase;
 use backbone::{Backbone, BackboneConfig, ConvNorm, ConvNormSpec, NormMode, Stage};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Init, VarBuilder};
-use dense_rnn::DenseRnn;
+use dense_rnn::{DenseRnn, TileAt, TileBorder};
 use grid_ops::{Activation, Conv2d, Corners, conv2d, resize_bilinear};
 
-use crate::config::{AuxiliaryConfig, BackboneMode, ModelConfig};
+use crate::branch_scale;
+use crate::config::{AuxiliaryConfig, BackboneMode, BranchScaleKind, ModelConfig};
 use crate::data::Inputs;
 use crate::parameters::Parameters;
 
@@ -53,6 +55,7 @@ pub struct Parser {
     /// Indices of the stages that are used: the skip, if there is one, those that the context module
     /// sees, finest first, and that of the auxiliary head, if there is one.
     stages: Vec<usize>,
+    context_stride: usize,
     adapter: ConvNorm,
     context: Option<DenseRnn>,
     skip: Option<ConvNorm>,
@@ -137,12 +140,8 @@ impl Parser {
                     VarBuilder::from_tensors(own.into_iter().collect(), DType::F32, &Device::Cpu);
                 (config.backbone.build(vb, NormMode::Frozen)?, count)
             }
-            BackboneMode::Trained => {
-                (config.backbone.build(vb.pp("backbone"), NormMode::Trained)?, 0)
-            }
-            BackboneMode::FixedNorms => {
-                (config.backbone.build(vb.pp("backbone"), NormMode::Fixed)?, 0)
-            }
+            BackboneMode::Trained => (trained(config, &vb, NormMode::Trained)?, 0),
+            BackboneMode::FixedNorms => (trained(config, &vb, NormMode::Fixed)?, 0),
         };
         let all = backbone.stages();
         let Stages { skip: skip_at, deep, auxiliary: auxiliary_at } = Stages::of(config, all)?;
@@ -190,6 +189,7 @@ impl Parser {
             backbone,
             frozen_parameters,
             stages,
+            context_stride: config.context_stride,
             adapter,
             context,
             skip,
@@ -252,6 +252,16 @@ impl Parser {
         if let Some(context) = &self.context {
             x = (&x + context.forward(&x)?)?;
         }
+        self.decoded(x, skip, phase)
+    }
+
+    /// The logits from the context module's grid and the skip stage.
+    fn decoded(
+        &self,
+        mut x: Tensor,
+        skip: Option<&Tensor>,
+        phase: Phase,
+    ) -> anyhow::Result<Tensor> {
         if let (Some(reduce), Some(skip)) = (&self.skip, skip) {
             let (_, _, h, w) = skip.dims4()?;
             let x_there = resize_bilinear(&x, h, w, Corners::Centers)?;
@@ -279,6 +289,12 @@ impl Parser {
         maps: &'m [Tensor],
         phase: Phase,
     ) -> anyhow::Result<(Option<&'m Tensor>, Tensor)> {
+        let (skip, joined) = self.joined(maps)?;
+        Ok((skip, self.adapter.forward(&joined, phase)?))
+    }
+
+    /// The skip stage, if there is one, and the others resized to the context's grid and joined.
+    fn joined<'m>(&self, maps: &'m [Tensor]) -> anyhow::Result<(Option<&'m Tensor>, Tensor)> {
         let maps = &maps[..maps.len() - usize::from(self.auxiliary.is_some())];
         let (skip, deep) = maps.split_at(usize::from(self.skip.is_some()));
         let (_, _, h, w) = deep[0].dims4()?;
@@ -287,7 +303,111 @@ impl Parser {
             [one] => one.clone(),
             several => Tensor::cat(several, 1)?,
         };
-        Ok((skip.first(), self.adapter.forward(&joined, phase)?))
+        Ok((skip.first(), joined))
+    }
+
+    /// The grid of the context module for images of these rows and columns, and how many of its
+    /// units there are to a tile, if images divide so.
+    ///
+    /// # Errors
+    ///
+    /// Images that do not divide.
+    pub(crate) fn tile_units(
+        &self,
+        (height, width): (usize, usize),
+        [rows, columns]: [usize; 2],
+    ) -> anyhow::Result<(usize, usize)> {
+        let stride = self.context_stride;
+        ensure!(
+            height.is_multiple_of(rows * stride) && width.is_multiple_of(columns * stride),
+            "training.tiles.grid = [{rows}, {columns}]: images of {height} rows and {width} columns \
+             do not divide into such tiles of whole units of {stride} pixels; expected multiples of \
+             {} rows and {} columns",
+            rows * stride,
+            columns * stride
+        );
+        Ok((height / rows / stride, width / columns / stride))
+    }
+
+    /// The logits of one tile of the images, `[n, classes, h', w']`, given what lies behind it, and
+    /// what it hands on.
+    ///
+    /// Pixels go through the backbone as if the tile were an image; features are a part of those of
+    /// the whole image.
+    ///
+    /// # Errors
+    ///
+    /// A network whose context has no tiles.
+    pub(crate) fn tile_logits(
+        &self,
+        inputs: &Inputs,
+        at: &TileAt,
+        behind: Option<&[TileBorder; 4]>,
+        phase: Phase,
+    ) -> anyhow::Result<(Tensor, [TileBorder; 4])> {
+        let stride = self.context_stride;
+        // A part of a map in which `units` of the context's grid span `each` cells.
+        let part = |map: &Tensor, each: usize| -> anyhow::Result<Tensor> {
+            let rows = map.narrow(2, at.corner.0 * each, at.size.0 * each)?;
+            Ok(rows.narrow(3, at.corner.1 * each, at.size.1 * each)?.contiguous()?)
+        };
+        let (skip, joined) = match inputs {
+            Inputs::Pixels(pixels) => {
+                let maps = self.used(&self.backbone.forward(&part(pixels, stride)?, phase)?);
+                let (skip, joined) = self.joined(&maps)?;
+                (skip.cloned(), joined)
+            }
+            Inputs::Features(maps) => {
+                let (skip, joined) = self.joined(maps)?;
+                let each = |map: &Tensor| map.dim(2).map(|rows| rows / at.grid.0);
+                let skip = skip.map(|map| part(map, each(map)?)).transpose()?;
+                (skip, part(&joined, 1)?)
+            }
+        };
+        let x = self.adapter.forward(&joined, phase)?;
+        let context = self.tiled()?;
+        let (out, handed) = match behind {
+            Some(behind) => context.forward_tile(&x, at, behind)?,
+            None => context.forward_tile(&x, at, &context.nothing_behind(x.dim(0)?, at)?)?,
+        };
+        Ok((self.decoded((&x + out)?, skip.as_ref(), phase)?, handed))
+    }
+
+    /// What lies behind a tile of the images; `phase` must leave everything as it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::tile_logits`].
+    pub(crate) fn behind(
+        &self,
+        inputs: &Inputs,
+        at: &TileAt,
+        phase: Phase,
+    ) -> anyhow::Result<[TileBorder; 4]> {
+        let (_, x) = self.adapted(&self.maps(inputs, phase)?, phase)?;
+        Ok(self.tiled()?.behind(&x, at)?)
+    }
+
+    /// Channels of the hidden state of each of its directions.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::tile_logits`].
+    pub(crate) fn hidden_channels(&self) -> anyhow::Result<usize> {
+        Ok(self.tiled()?.config().hidden_channels)
+    }
+
+    fn tiled(&self) -> anyhow::Result<&DenseRnn> {
+        self.context.as_ref().context("a network without a context module has no tiles")
+    }
+
+    /// Seconds that the context module takes of a forward pass; none without one.
+    pub(crate) fn context_seconds(&self, inputs: &Inputs) -> anyhow::Result<f64> {
+        let Some(context) = &self.context else { return Ok(0.0) };
+        let (_, x) = self.adapted(&self.maps(inputs, Phase::Eval)?, Phase::Eval)?;
+        let start = Instant::now();
+        context.forward(&x)?;
+        Ok(start.elapsed().as_secs_f64())
     }
 
     /// The weight that the unit at row and column `unit` of the context's grid gives to every other
@@ -330,6 +450,22 @@ impl Parser {
         let auxiliary = self.auxiliary.as_ref().map(|head| &head.conv);
         [&self.adapter, &self.fusion].into_iter().chain(&self.skip).chain(auxiliary)
     }
+}
+
+/// A backbone that learns, and what scales its branches.
+fn trained(
+    config: &ModelConfig,
+    vb: &VarBuilder<'_>,
+    norms: NormMode,
+) -> anyhow::Result<Box<dyn Backbone>> {
+    let own = vb.pp("backbone");
+    Ok(match config.branch_scale {
+        BranchScaleKind::None => config.backbone.build(own, norms)?,
+        BranchScaleKind::Dia => {
+            let scale = branch_scale::dia(&config.backbone, &vb.pp("branch_scale"))?;
+            config.backbone.build_scaled(own, norms, scale)?
+        }
+    })
 }
 
 #[cfg(test)]

@@ -7,17 +7,29 @@ use grid_ops::backward;
 use crate::clock::{Clock, Part};
 use crate::data::Batch;
 use crate::parser::{Parser, Phase};
+use crate::vanishing::VanishingUnits;
 
 /// The loss of a batch and its gradients.
 pub struct Gradients {
-    /// The cross-entropy, that of the auxiliary head included with its weight.
+    /// The cross-entropy, that of the auxiliary head and the lasso of vanishing units included with
+    /// their weights.
     pub loss: f64,
     /// The gradient of each variable; none if the loss is not finite.
     pub of: Option<GradStore>,
 }
 
-/// The gradients; `phase` is [`Phase::Train`], or [`Phase::TrainRecomputing`] to keep less of the
-/// backbone until they are made.
+/// What a step makes smaller, besides the images it sees.
+pub struct Objective<'a> {
+    /// Weights of the classes, if they do not all count alike.
+    pub class_weights: Option<&'a [f64]>,
+    /// Units that are to vanish.
+    pub units: Option<&'a VanishingUnits>,
+    /// [`Phase::Train`], or [`Phase::TrainRecomputing`] to keep less of the backbone until the
+    /// gradients are made.
+    pub phase: Phase,
+}
+
+/// The gradients of a batch.
 ///
 /// # Errors
 ///
@@ -25,35 +37,40 @@ pub struct Gradients {
 pub fn gradients(
     parser: &Parser,
     batch: &Batch,
-    class_weights: Option<&[f64]>,
-    phase: Phase,
+    objective: &Objective<'_>,
     clock: &mut Clock,
 ) -> anyhow::Result<Gradients> {
-    let maps = parser.maps(&batch.inputs, phase)?;
-    let (loss, value) = loss_of(parser, &maps, batch, class_weights, clock)?;
-    let of = if value.is_finite() { Some(backward(&loss)?) } else { None };
-    clock.ran(Part::Backward);
-    Ok(Gradients { loss: value, of })
+    let maps = parser.maps(&batch.inputs, objective.phase)?;
+    let logits = parser.logits_of(&maps, Phase::Train)?;
+    let auxiliary = parser.auxiliary_logits(&maps)?;
+    clock.ran(Part::Forward);
+    objective.gradients(&logits, auxiliary, &batch.labels, clock)
 }
 
-fn loss_of(
-    parser: &Parser,
-    maps: &[Tensor],
-    batch: &Batch,
-    class_weights: Option<&[f64]>,
-    clock: &mut Clock,
-) -> anyhow::Result<(Tensor, f64)> {
-    let logits = parser.logits_of(maps, Phase::Train)?;
-    let auxiliary = parser.auxiliary_logits(maps)?;
-    clock.ran(Part::Forward);
-    let entropy = |logits| grid_ops::upsampled_cross_entropy(logits, &batch.labels, class_weights);
-    let mut loss = entropy(&logits)?;
-    if let Some((weight, logits)) = auxiliary {
-        loss = (loss + (entropy(&logits)? * weight)?)?;
+impl Objective<'_> {
+    /// The gradients from the logits, and those of the auxiliary head with its weight.
+    pub(crate) fn gradients(
+        &self,
+        logits: &Tensor,
+        auxiliary: Option<(f64, Tensor)>,
+        labels: &Tensor,
+        clock: &mut Clock,
+    ) -> anyhow::Result<Gradients> {
+        let entropy =
+            |logits| grid_ops::upsampled_cross_entropy(logits, labels, self.class_weights);
+        let mut loss = entropy(logits)?;
+        if let Some((weight, logits)) = &auxiliary {
+            loss = (loss + (entropy(logits)? * *weight)?)?;
+        }
+        if let Some(units) = self.units {
+            loss = (loss + units.loss()?)?;
+        }
+        let value = f64::from(loss.to_scalar::<f32>()?);
+        clock.ran(Part::Loss);
+        let of = if value.is_finite() { Some(backward(&loss)?) } else { None };
+        clock.ran(Part::Backward);
+        Ok(Gradients { loss: value, of })
     }
-    let value = f64::from(loss.to_scalar::<f32>()?);
-    clock.ran(Part::Loss);
-    Ok((loss, value))
 }
 
 #[cfg(test)]
@@ -64,7 +81,7 @@ mod tests {
 
     use super::*;
     use crate::config::{AuxiliaryConfig, ModelConfig};
-    use crate::data::Inputs;
+    use crate::data::{Inputs, View};
 
     fn batch(pixels: &[usize], classes: u8) -> Batch {
         let count: usize = pixels.iter().product();
@@ -73,7 +90,13 @@ mod tests {
         let (n, h, w) = (pixels[0], pixels[2], pixels[3]);
         let labels: Vec<u8> =
             (0..n * h * w).map(|at| (at / 7 % usize::from(classes)) as u8).collect();
-        Batch { inputs, labels: Tensor::from_vec(labels, (n, h, w), &Device::Cpu).unwrap() }
+        let labels = Tensor::from_vec(labels, (n, h, w), &Device::Cpu).unwrap();
+        let picks = (0..n).map(|index| (index, View::Plain)).collect();
+        Batch { inputs, labels, picks }
+    }
+
+    fn plain(phase: Phase) -> Objective<'static> {
+        Objective { class_weights: None, units: None, phase }
     }
 
     #[test]
@@ -84,7 +107,7 @@ mod tests {
             let model = ModelConfig { auxiliary, ..ModelConfig::default() };
             let (parser, _) = Parser::build(&model, 3, 1, None).unwrap();
             let batch = batch(&[1, 3, 32, 32], 3);
-            gradients(&parser, &batch, None, Phase::Train, &mut Clock::start()).unwrap().loss
+            gradients(&parser, &batch, &plain(Phase::Train), &mut Clock::start()).unwrap().loss
         };
         let (none, half, whole) = (loss(None), loss(Some(0.5)), loss(Some(1.0)));
         assert!(half > none && ((whole - none) - 2.0 * (half - none)).abs() < 1e-5);
@@ -112,7 +135,7 @@ mod tests {
             let of = |phase| {
                 let (parser, parameters) = Parser::build(&model, 3, 1, None).unwrap();
                 let batch = batch(&[2, 3, 65, 65], 3);
-                let made = gradients(&parser, &batch, None, phase, &mut Clock::start()).unwrap();
+                let made = gradients(&parser, &batch, &plain(phase), &mut Clock::start()).unwrap();
                 let grads = made.of.unwrap();
                 let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
                 let of_all: Vec<_> = parameters

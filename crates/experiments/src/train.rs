@@ -18,8 +18,10 @@ use crate::parser::Parser;
 use crate::progress::Progress;
 use crate::provenance;
 use crate::states::{Best, Cost, Position, State, States};
-use crate::step::gradients;
+use crate::step::Objective;
 use crate::tensor_file::Tensors;
+use crate::tiles::Cutting;
+use crate::vanishing::VanishingUnits;
 
 /// What training leaves besides the parameters themselves.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +42,8 @@ pub struct Training<'a> {
     pub parser: &'a Parser,
     /// Its parameters.
     pub parameters: &'a Parameters,
+    /// Those of its units that are to vanish, if any are.
+    pub units: Option<&'a VanishingUnits>,
     /// How it is fitted.
     pub config: &'a TrainingConfig,
     /// Seed of every draw.
@@ -58,11 +62,16 @@ pub struct Training<'a> {
 
 /// The batches that [`Training::run`] will report to its progress.
 pub fn batches(config: &TrainingConfig, images: usize) -> usize {
-    config.epochs * images.div_ceil(config.batch_size)
+    config.epochs * batches_per_epoch(config, images)
+}
+
+/// A batch of tiles is one as well.
+fn batches_per_epoch(config: &TrainingConfig, images: usize) -> usize {
+    images.div_ceil(config.batch_size) * config.parts()
 }
 
 fn steps_per_epoch(config: &TrainingConfig, images: usize) -> usize {
-    images.div_ceil(config.batch_size).div_ceil(config.accumulate)
+    batches_per_epoch(config, images).div_ceil(config.accumulate)
 }
 
 impl Training<'_> {
@@ -77,14 +86,19 @@ impl Training<'_> {
         let Self { parser, parameters, config, seed, train, progress, name, .. } = *self;
         let mut clock = Clock::start();
         let mut optimizer = Optimizer::new(parameters.trainable(), config);
-        let (mut at, mut best) = self.begin(states, &mut optimizer)?;
+        let mut cutting = Cutting::new(config.tiles.as_ref(), train.len());
+        let (mut at, mut best) = self.begin(states, &mut optimizer, &mut cutting)?;
         let meter = Meter::start(at.cost);
         let weights = train.class_weights(config.class_weights)?;
         let total = config.epochs * steps_per_epoch(config, train.len());
-        let in_epoch = train.len().div_ceil(config.batch_size);
+        let in_epoch = batches_per_epoch(config, train.len());
+        let units = self.units;
+        let objective =
+            Objective { class_weights: weights.as_deref(), units, phase: config.phase() };
         while at.epoch < config.epochs {
             let mut order = epoch_order(seed, at.epoch, train.len(), config.flip);
-            order.drain(..(at.batches * config.batch_size).min(order.len()));
+            let seen = at.batches / config.parts();
+            order.drain(..(seen * config.batch_size).min(order.len()));
             let (augment, batch_size, epoch) = (&config.augment, config.batch_size, at.epoch);
             let mut shown = train.batches(Epoch { augment, seed, epoch, order, batch_size });
             loop {
@@ -92,35 +106,38 @@ impl Training<'_> {
                     let stop = interrupt::check();
                     if stop.is_err() || states.is_due() {
                         at.cost = meter.read();
-                        self.write(states, &at, &optimizer, best.as_ref())?;
+                        self.write(states, &at, &optimizer, &cutting, best.as_ref())?;
                     }
                     stop?;
                 }
                 let Some(batch) = shown.next() else { break };
                 let batch = batch?;
                 clock.ran(Part::Data);
-                let made =
-                    gradients(parser, &batch, weights.as_deref(), config.phase(), &mut clock)?;
-                let Some(grads) = &made.of else {
-                    bail!(diverged(&at, &format!("the loss is {}", made.loss), states));
-                };
-                optimizer.add(grads)?;
-                at.batches += 1;
-                at.loss_sum += made.loss;
-                if at.batches % config.accumulate == 0 || at.batches == in_epoch {
-                    at.learning_rate = optimizer.learning_rate(at.step, total);
-                    let stepped = optimizer.step(at.learning_rate);
-                    stepped.with_context(|| diverged(&at, "no step was taken", states))?;
-                    at.step += 1;
+                for part in cutting.parts(seed, at.epoch, at.batches / config.parts()) {
+                    let made = cutting.gradients(parser, &batch, part, &objective, &mut clock)?;
+                    let Some(grads) = &made.of else {
+                        bail!(diverged(&at, &format!("the loss is {}", made.loss), states));
+                    };
+                    optimizer.add(grads)?;
+                    at.batches += 1;
+                    at.loss_sum += made.loss;
+                    if at.batches % config.accumulate == 0 || at.batches == in_epoch {
+                        at.learning_rate = optimizer.learning_rate(at.step, total);
+                        let stepped = optimizer.step(at.learning_rate);
+                        stepped.with_context(|| diverged(&at, "no step was taken", states))?;
+                        units.map_or(Ok(()), VanishingUnits::cut)?;
+                        at.step += 1;
+                    }
+                    drop(made);
+                    clock.ran(Part::Optimiser);
+                    progress.advance(1);
                 }
-                drop(made);
-                clock.ran(Part::Optimiser);
-                progress.advance(1);
             }
+            cutting.end_epoch();
             let validated = self.validate(&mut at, &mut best);
             if validated.as_ref().is_err_and(anyhow::Error::is::<Interrupted>) {
                 at.cost = meter.read();
-                self.write(states, &at, &optimizer, best.as_ref())?;
+                self.write(states, &at, &optimizer, &cutting, best.as_ref())?;
             }
             let val_miou_percent = validated?;
             clock.ran(Part::Validation);
@@ -138,7 +155,7 @@ impl Training<'_> {
         }
         progress.line(&format!("{name}: time of training: {}", clock.shares()));
         at.cost = meter.read();
-        self.write(states, &at, &optimizer, best.as_ref())?;
+        self.write(states, &at, &optimizer, &cutting, best.as_ref())?;
         best.context("no epoch was validated")?.restore(parser, parameters)?;
         let best = at.best.context("no epoch was validated")?;
         Ok(Fit { curve: at.curve, best, cost: at.cost, processes: at.processes })
@@ -149,18 +166,20 @@ impl Training<'_> {
         &self,
         states: &States,
         optimizer: &mut Optimizer,
+        cutting: &mut Cutting,
     ) -> anyhow::Result<(Position, Option<Snapshot>)> {
         let say = |line: &str| self.progress.line(&format!("{}: {line}", self.name));
         let Some(State { position: mut at, tensors }) = states.latest(&say)? else {
             let at = Position { processes: vec![provenance::provenance()], ..Position::default() };
             return Ok((at, None));
         };
-        let [now, best, moments] = parts(tensors);
+        let [now, best, moments, borders] = parts(tensors);
         let (parser, parameters) = (self.parser, self.parameters);
         let context = || format!("the state in {}", states.folder().display());
         Snapshot(now).restore(parser, parameters).with_context(context)?;
         optimizer.resume(at.step, &moments).with_context(context)?;
-        let done = at.epoch * self.train.len().div_ceil(self.config.batch_size) + at.batches;
+        cutting.resume(&borders).with_context(context)?;
+        let done = at.epoch * batches_per_epoch(self.config, self.train.len()) + at.batches;
         let epochs = self.config.epochs;
         let epoch = (at.epoch + 1).min(epochs);
         say(&format!("goes on after step {}, in epoch {epoch}/{epochs}", at.step));
@@ -175,6 +194,7 @@ impl Training<'_> {
         states: &mut States,
         at: &Position,
         optimizer: &Optimizer,
+        cutting: &Cutting,
         best: Option<&Snapshot>,
     ) -> anyhow::Result<()> {
         let now = Snapshot::take(self.parser, self.parameters)?;
@@ -183,6 +203,8 @@ impl Training<'_> {
         all.extend(best.map(|(name, tensor)| (format!("{BEST}{name}"), tensor.clone())));
         let moments = optimizer.state()?.into_iter();
         all.extend(moments.map(|(name, tensor)| (format!("{OPTIMIZER}{name}"), tensor)));
+        let borders = cutting.state()?.into_iter();
+        all.extend(borders.map(|(name, tensor)| (format!("{BORDERS}{name}"), tensor)));
         states.write(at, &all)
     }
 
@@ -210,16 +232,15 @@ impl Training<'_> {
 /// Prefixes of what a state holds besides the network as it is.
 const BEST: &str = "best.";
 const OPTIMIZER: &str = "optimizer.";
+const BORDERS: &str = "borders.";
 
-/// The network as it is, as it was at its best, and the optimizer's state.
-fn parts(tensors: Tensors) -> [Tensors; 3] {
-    let mut parts = [Tensors::new(), Tensors::new(), Tensors::new()];
+/// The network as it is, as it was at its best, the optimizer's state, and the borders of tiles.
+fn parts(tensors: Tensors) -> [Tensors; 4] {
+    let mut parts: [Tensors; 4] = Default::default();
     for (name, tensor) in tensors {
-        let (part, name) = match (name.strip_prefix(BEST), name.strip_prefix(OPTIMIZER)) {
-            (Some(name), _) => (1, name),
-            (_, Some(name)) => (2, name),
-            _ => (0, name.as_str()),
-        };
+        let prefixes = [BEST, OPTIMIZER, BORDERS].iter().enumerate();
+        let mut parted = prefixes.filter_map(|(k, part)| Some((k + 1, name.strip_prefix(part)?)));
+        let (part, name) = parted.next().unwrap_or((0, &name));
         parts[part].insert(name.to_owned(), tensor);
     }
     parts

@@ -14,7 +14,9 @@ use crate::datasets::with_flag;
 use crate::optimizer::Optimizer;
 use crate::parser::{Parser, Pretrained};
 use crate::provenance;
-use crate::step::gradients;
+use crate::step::Objective;
+use crate::tiles::Cutting;
+use crate::vanishing::VanishingUnits;
 
 /// Takes `steps` steps on the training split, which need not be whole, and writes what each took.
 /// Nothing is kept. Weights that are not given are drawn, and all classes weigh alike in the loss,
@@ -50,25 +52,36 @@ pub fn run(
     )?;
     let training = &config.training;
     let mut optimizer = Optimizer::new(trainable, training);
+    let mut cutting = Cutting::new(training.tiles.as_ref(), train.len());
+    let units = VanishingUnits::of(config, &parameters);
+    let objective =
+        Objective { class_weights: None, units: units.as_ref(), phase: training.phase() };
     let (mut taken, mut epoch, mut clock) = (0, 0, Clock::start());
     while taken < steps {
         let order = epoch_order(seed, epoch, train.len(), training.flip);
         let (augment, batch_size) = (&training.augment, training.batch_size);
         let shown = train.batches(Epoch { augment, seed, epoch, order, batch_size });
-        for batch in shown.take(steps - taken) {
-            let (batch, start) = (batch?, Instant::now());
-            let made = gradients(&parser, &batch, None, training.phase(), &mut clock)?;
-            taken += 1;
-            let grads = made.of.with_context(|| format!("step {taken}: the loss is {}", made.loss));
-            optimizer.add(&grads?)?;
-            optimizer.step(optimizer.learning_rate(taken - 1, steps))?;
-            writeln!(
-                out,
-                "step {taken}: loss {:.4}, {:.2} s, peak memory {:.0} MiB",
-                made.loss,
-                start.elapsed().as_secs_f64(),
-                provenance::peak_memory_mib().unwrap_or(f64::NAN)
-            )?;
+        for batch in shown {
+            let batch = batch?;
+            for part in 0..training.parts() {
+                if taken == steps {
+                    return Ok(());
+                }
+                let start = Instant::now();
+                let made = cutting.gradients(&parser, &batch, part, &objective, &mut clock)?;
+                taken += 1;
+                let diverged = || format!("step {taken}: the loss is {}", made.loss);
+                optimizer.add(made.of.as_ref().with_context(diverged)?)?;
+                optimizer.step(optimizer.learning_rate(taken - 1, steps))?;
+                objective.units.map_or(Ok(()), VanishingUnits::cut)?;
+                writeln!(
+                    out,
+                    "step {taken}: loss {:.4}, {:.2} s, peak memory {:.0} MiB",
+                    made.loss,
+                    start.elapsed().as_secs_f64(),
+                    provenance::peak_memory_mib().unwrap_or(f64::NAN)
+                )?;
+            }
         }
         epoch += 1;
     }

@@ -40,7 +40,7 @@ pub struct Arm {
     /// What it is for, in a sentence.
     #[serde(default)]
     pub about: String,
-    /// What differs from the sweep's base; tables are merged at every depth.
+    /// What differs from the sweep's base; tables are merged at every depth, see [`merge`].
     #[serde(default)]
     pub config: Table,
     /// What the arm is known to reach, if it is known.

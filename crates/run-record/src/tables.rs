@@ -2,16 +2,23 @@
 
 use toml::{Table, Value};
 
-/// Lays `over` on `base`: tables are merged key by key at every depth, anything else replaces.
+/// Lays `over` on `base`: tables are merged key by key at every depth, anything else replaces, and
+/// so does a table of another `kind`, whose keys are others.
 pub fn merge(base: &mut Table, over: &Table) {
     for (key, value) in over {
         match (base.get_mut(key), value) {
-            (Some(Value::Table(below)), Value::Table(above)) => merge(below, above),
+            (Some(Value::Table(below)), Value::Table(above)) if !of_other_kind(below, above) => {
+                merge(below, above);
+            }
             _ => {
                 base.insert(key.clone(), value.clone());
             }
         }
     }
+}
+
+fn of_other_kind(below: &Table, above: &Table) -> bool {
+    matches!((below.get("kind"), above.get("kind")), (Some(below), Some(above)) if below != above)
 }
 
 /// Sets the value at `path` (keys from the outside in), making the tables on the way.

@@ -14,6 +14,7 @@ epochs = 12
 rate = 2e-3
 [config.model.context]
 kind = "none"
+of_none = true
 
 [[arm]]
 name = "plain"
@@ -49,7 +50,8 @@ fn overrides_are_merged_deep_into_the_base() {
             "training": { "epochs": 12, "rate": 2e-3 },
         })
     );
-    assert_eq!(cells[0].config["model"], json!({ "context": { "kind": "none" } }));
+    // A table of another kind takes nothing over.
+    assert_eq!(cells[0].config["model"]["context"], json!({ "kind": "none", "of_none": true }));
     let expected = Expected { miou_percent: 42.5, tolerance: 2.0 };
     assert_eq!(sweep().arms[0].expected, Some(expected));
 }

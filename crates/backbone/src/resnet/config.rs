@@ -4,16 +4,14 @@ use super::Depth;
 use crate::error::{Error, Result};
 use crate::striding::output_stride;
 
-/// Output stride of the network as published.
-const FULL_STRIDE: usize = 32;
-
-/// More channels or larger factors than this are taken for a slip.
+/// More channels, blocks or larger factors than this are taken for a slip.
 const MAX_WIDTH: usize = 1024;
+const MAX_BLOCKS: usize = 64;
 const MAX_FACTOR: usize = 64;
 
 /// ResNet up to `layer4`; the depth is in the `kind`.
 ///
-/// The stages are `layer1` to `layer4`, with 1, 2, 4 and 8 times `width` channels in ResNet-18, four
+/// The stages are `layer1` to `layer4` (or to an earlier one, see `blocks`), with 1, 2, 4 and 8 times `width` channels in ResNet-18, four
 /// times as many in the others, at strides 4, 8, 16 and 32. Sizes are rounded up, but for
 /// [`StemPool::PaddedAfter`]. torchvision's `fc` is neither asked for nor computed.
 ///
@@ -31,9 +29,13 @@ pub struct ResNetConfig {
     /// How the pooling after the stem meets the edges. Default: padded around, as torchvision.
     pub stem_pool: StemPool,
     /// Pixels between two units of the last stage: 8, 16 or 32; strides beyond it become dilation.
-    /// Default: 32.
+    /// Default: 32, less with fewer layers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_stride: Option<usize>,
+    /// Blocks of `layer1` and the layers after it, 1 to 4 of them: a network of another depth, without
+    /// published weights. Default: those of the paper.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<Vec<usize>>,
     /// For each block of `layer4` the factor on the layer's dilation that its 3×3 convolutions have
     /// (Chen et al., *Rethinking atrous convolution for semantic image segmentation*, 2017, §3.1).
     /// Default: none, which differs from all 1 in the first block: its first 3×3 convolution then
@@ -73,6 +75,7 @@ impl Default for ResNetConfig {
             stride_in: StridePlace::default(),
             stem_pool: StemPool::default(),
             output_stride: None,
+            blocks: None,
             multi_grid: None,
         }
     }
@@ -100,14 +103,29 @@ impl ResNetConfig {
             let reason = "a ResNet-18 has no 1x1 convolutions but the shortcuts: expected 3x3";
             return error("stride_in", "1x1".to_owned(), reason.to_owned());
         }
+        let blocks = self.blocks(depth);
+        if !(1..=4).contains(&blocks.len()) || blocks.iter().any(|n| !(1..=MAX_BLOCKS).contains(n))
+        {
+            let reason = format!("expected 1 to 4 numbers from 1 to {MAX_BLOCKS}");
+            return error("blocks", format!("{blocks:?}"), reason);
+        }
         if let Some(grid) = &self.multi_grid {
-            let count = depth.blocks()[3];
+            let count = blocks.get(3).copied().unwrap_or(0);
             let fits = grid.len() == count && grid.iter().all(|f| (1..=MAX_FACTOR).contains(f));
             if !fits {
                 let reason = format!("expected {count} numbers from 1 to {MAX_FACTOR}");
                 return error("multi_grid", format!("{grid:?}"), reason);
             }
         }
-        output_stride(self.output_stride, FULL_STRIDE, &[8, 16, 32])
+        // The stem has a stride of 4, which is kept, each layer but the first doubles it.
+        let full = 2 << blocks.len();
+        let fits = |stride: &usize| *stride <= full && (*stride > 4 || full == 4);
+        let choices: Vec<usize> = [4, 8, 16, 32].into_iter().filter(fits).collect();
+        output_stride(self.output_stride, full, &choices)
+    }
+
+    /// Blocks of each layer.
+    pub(crate) fn blocks(&self, depth: Depth) -> Vec<usize> {
+        self.blocks.clone().unwrap_or_else(|| depth.blocks().to_vec())
     }
 }

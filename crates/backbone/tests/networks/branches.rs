@@ -124,3 +124,36 @@ fn networks_without_residual_blocks_take_no_scale() {
         "kind = squeezenet-1.1: it has no residual blocks whose branches could be scaled";
     assert_eq!(error, expected);
 }
+
+#[test]
+fn a_resnet_of_other_blocks_has_their_stages_and_branches() {
+    let with = |blocks: &[usize]| ResNetConfig {
+        width: 2,
+        blocks: Some(blocks.to_vec()),
+        ..ResNetConfig::default()
+    };
+    let config = BackboneConfig::ResNet18(with(&[3, 1]));
+    let of = |branch: &Branch| (branch.name.clone(), branch.group, branch.place);
+    let branches: Vec<_> = config.branches().unwrap().iter().map(of).collect();
+    let named = |name: &str, group, place| (name.to_owned(), group, place);
+    let first = (0..3).map(|place| named(&format!("layer1.{place}"), 0, place));
+    assert!(first.chain([named("layer2.0", 1, 0)]).eq(branches));
+    let strides: Vec<usize> = config.stages().unwrap().iter().map(|s| s.stride).collect();
+    assert_eq!(strides, [4, 8]);
+    let stride_of = |blocks: &[usize], output_stride| {
+        let config = ResNetConfig { output_stride, ..with(blocks) };
+        let stages = BackboneConfig::ResNet18(config).stages();
+        stages.map(|stages| stages.last().map(|stage| stage.stride))
+    };
+    assert_eq!(stride_of(&[1], None).unwrap(), Some(4));
+    assert_eq!(stride_of(&[1, 1, 1, 1], Some(8)).unwrap(), Some(8));
+    for (blocks, stride, word) in [
+        (&[][..], None, "blocks []"),
+        (&[1, 0], None, "blocks [1, 0]"),
+        (&[1; 5], None, "blocks [1, 1, 1, 1, 1]"),
+        (&[1, 1], Some(16), "output_stride 16"),
+    ] {
+        let message = stride_of(blocks, stride).unwrap_err().to_string();
+        assert!(message.contains(word) || message.contains(&word.replace(' ', " = ")), "{message}");
+    }
+}

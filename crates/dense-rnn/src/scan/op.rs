@@ -10,13 +10,23 @@ use super::kernel::{Gradients, Passed, Plan};
 use crate::rows_op::RowsKernel;
 
 /// The scan of rows `[n, h, w, 4, d + q]`; for the parameters see [`Plan::weights`].
-pub(super) struct ScanKernel(pub(super) Plan);
+pub(super) struct ScanKernel {
+    /// Of the first direction, and but for its corner of all.
+    pub(super) plan: Plan,
+    /// Where each direction sees the first unit in a grid that this one is a part of.
+    pub(super) corners: [(usize, usize); 4],
+}
 
 impl ScanKernel {
     /// Where the unit of each row lies in the image, for each direction.
     fn places(&self) -> [Vec<usize>; 4] {
-        let order = self.0.tiling().order();
-        Direction::ALL.map(|direction| places(&order, direction, self.0.size))
+        let order = self.plan.tiling().order();
+        Direction::ALL.map(|direction| places(&order, direction, self.plan.size))
+    }
+
+    /// The plan of the `k`-th direction.
+    fn of(&self, k: usize) -> Plan {
+        Plan { corner: self.corners[k], ..self.plan }
     }
 }
 
@@ -27,26 +37,26 @@ impl RowsKernel for ScanKernel {
     type Passed<T: Real> = Vec<Passed<T>>;
 
     fn shape(&self) -> [usize; 4] {
-        let Plan { size: (h, w), shape, .. } = self.0;
+        let Plan { size: (h, w), shape, .. } = self.plan;
         [h, w, 4, shape.value]
     }
 
     fn width(&self) -> usize {
-        self.0.width()
+        self.plan.width()
     }
 
     fn reads_rows_again(&self) -> bool {
-        !self.0.is_in_place()
+        !self.plan.is_in_place()
     }
 
     fn forward<T: Real>(&self, rows: Cow<'_, [T]>, params: &[T]) -> (Vec<T>, Vec<Passed<T>>) {
-        let (plan, places) = (&self.0, self.places());
+        let (plan, places) = (&self.plan, self.places());
         if plan.is_in_place() {
             let mut rows = rows.into_owned();
             let image = |image: &mut [T]| -> Vec<Passed<T>> {
                 let mut units = units_mut(image, &places, plan.width());
                 let run = |(k, units): (usize, &mut Vec<_>)| {
-                    plan.forward_in_place(units, plan.weights(k, params))
+                    self.of(k).forward_in_place(units, plan.weights(k, params))
                 };
                 units.par_iter_mut().enumerate().map(run).collect()
             };
@@ -73,7 +83,7 @@ impl RowsKernel for ScanKernel {
         passed: &Vec<Passed<T>>,
         (hidden, grad): (&[T], &[T]),
     ) -> (Vec<T>, Vec<T>) {
-        let (plan, places) = (&self.0, self.places());
+        let (plan, places) = (&self.plan, self.places());
         let (d, width) = (plan.shape.value, plan.width());
         let (d_rows, parts) = if plan.is_in_place() {
             // SAFETY: every unit of every direction is written.
@@ -87,7 +97,7 @@ impl RowsKernel for ScanKernel {
                     let (weights, passed) = (plan.weights(k, params), &passed[nth * 4 + k]);
                     let seen = |all| Units::new(all, Direction::ALL[k], &places[k]);
                     let seen = (seen(hidden), seen(grad));
-                    (plan.backward_in_place(weights, passed, seen, units), Vec::new())
+                    (self.of(k).backward_in_place(weights, passed, seen, units), Vec::new())
                 };
                 units.par_iter_mut().enumerate().map(run).collect()
             };

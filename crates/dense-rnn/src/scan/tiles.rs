@@ -130,7 +130,7 @@ fn run<T: Real + WithDType>(
 }
 
 /// The numbers of one image in a part of a border.
-fn of_image<T: WithDType>(
+pub(super) fn of_image<T: WithDType>(
     t: &Tensor,
     (image, images): (usize, usize),
     expected: &[usize],
