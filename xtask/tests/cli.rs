@@ -35,7 +35,7 @@ fn an_unknown_sweep_is_answered_with_the_nearest_and_all() {
     );
     assert!(
         message
-            .contains("the sweeps are camvid, camvid-backbones, companions, smoke, synthetic, or"),
+            .contains("the sweeps are camvid, camvid-backbones, camvid-companions, companions, smoke, synthetic, or"),
         "{message}"
     );
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use scene_data::beacons::BeaconsConfig;
 use scene_data::{Layout, synth};
 
-use crate::tiny::{cells, folder, refused, reproduce, run, said};
+use crate::tiny::{cells, folder, refused, reproduce, run, said, with_arm};
 
 /// The only record of a sweep.
 fn record(dir: &Path, out_dir: &str) -> PathBuf {
@@ -44,6 +44,42 @@ fn a_record_holds_and_another_view_is_scored() {
     std::fs::write(file, text.replace(of_record, &"0".repeat(64))).unwrap();
     let message = refused(&run(dir.path(), &["verify", file]));
     assert!(message.contains("not the record's checkpoint"), "{message}");
+}
+
+#[test]
+fn a_network_without_the_units_that_vanished_is_the_same_and_smaller() {
+    let dir = folder(10);
+    with_arm(
+        dir.path(),
+        r#"
+[[arm]]
+name = "iss"
+config.model.context.cell = { kind = "scan", graph = "dense", aggregation = "mean" }
+config.training.unit_lasso = { weight = 5e-2, threshold = 3e-2 }
+"#,
+    );
+    let sweep = |arm: &str| reproduce(dir.path(), arm, &["--seeds", "0", "--arms", arm]).status();
+    assert!(sweep("iss").unwrap().success());
+    let file = record(dir.path(), "iss");
+    let checkpoint = dir.path().join("iss/checkpoints").join(file.file_name().unwrap());
+    let checkpoint = checkpoint.with_extension("safetensors");
+    let compress = ["compress", checkpoint.to_str().unwrap(), "--out-dir", "smaller"];
+    let text = said(&run(dir.path(), &compress));
+    assert!(text.contains("| hidden units of a direction | 8 | "), "{text}");
+    let smaller = record(dir.path(), "smaller");
+    let read = |file: &Path| run_record::Record::read(file).unwrap();
+    let (before, after) = (read(&file), read(&smaller));
+    assert!(after.parameters < before.parameters && after.macs < before.macs);
+    assert_eq!(after.images, before.images);
+    let text = said(&run(dir.path(), &["verify", smaller.to_str().unwrap()]));
+    assert!(text.contains("holds"), "{text}");
+
+    // Of a network that was not trained so, all units are read.
+    assert!(sweep("dense-attention").unwrap().success());
+    let file = record(dir.path(), "dense-attention");
+    let compress = ["compress", file.to_str().unwrap(), "--out-dir", "smaller"];
+    let message = refused(&run(dir.path(), &compress));
+    assert!(message.contains("train with training.unit_lasso"), "{message}");
 }
 
 #[test]

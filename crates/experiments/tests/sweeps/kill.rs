@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use run_record::Record;
 
-use crate::tiny::{folder, records, reproduce};
+use crate::tiny::{folder, records, reproduce, with_arm};
 
 const EPOCHS: usize = 6;
 
@@ -53,15 +53,36 @@ fn run(mut command: Command) -> (bool, String) {
 #[test]
 fn a_run_that_is_killed_again_and_again_ends_as_if_it_never_was() {
     let dir = folder(10 * EPOCHS);
-    let start = Instant::now();
-    assert!(run(reproduce(dir.path(), "whole", &["--seeds", "0"])).0);
     let kills: u32 = std::env::var(KILLS).map_or(3, |kills| kills.parse().unwrap());
+    kill_again_and_again(dir.path(), &[], kills);
+}
+
+#[test]
+fn so_does_one_that_remembers_borders_of_tiles_and_loses_units() {
+    let dir = folder(4 * EPOCHS);
+    with_arm(
+        dir.path(),
+        r#"
+[[arm]]
+name = "stale"
+config.model.context.cell = { kind = "scan", graph = "dense", aggregation = "mean" }
+config.training.tiles = { grid = [2, 2], border = "stale" }
+config.training.unit_lasso = { weight = 1e-2, threshold = 1e-2 }
+"#,
+    );
+    kill_again_and_again(dir.path(), &["--arms", "stale"], 2);
+}
+
+fn kill_again_and_again(dir: &Path, arms: &[&str], kills: u32) {
+    let start = Instant::now();
+    assert!(run(reproduce(dir, "whole", &[&["--seeds", "0"], arms].concat())).0);
+    let often = [&OFTEN[..], arms].concat();
     // Writing a state at every step, a run takes longer: it lives to see most of the kills.
     let longest = Duration::from_millis(100) + 2 * start.elapsed() / kills;
     let mut rng = ChaCha8Rng::seed_from_u64(kills.into());
     let mut killed = 0;
     while killed < kills {
-        let mut command = reproduce(dir.path(), "killed", &OFTEN);
+        let mut command = reproduce(dir, "killed", &often);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let wait = longest.mul_f64(rng.random());
         std::thread::sleep(wait);
@@ -74,16 +95,15 @@ fn a_run_that_is_killed_again_and_again_ends_as_if_it_never_was() {
             Some(status) => {
                 // Too late: finished, and to be run once more.
                 assert!(status.success());
-                assert_same(dir.path(), "whole", "killed");
-                fs::remove_dir_all(dir.path().join("killed")).unwrap();
+                assert_same(dir, "whole", "killed");
+                fs::remove_dir_all(dir.join("killed")).unwrap();
             }
         }
     }
-    let (success, said) = run(reproduce(dir.path(), "killed", &OFTEN));
+    let (success, said) = run(reproduce(dir, "killed", &often));
     assert!(success, "{said}");
-    assert_same(dir.path(), "whole", "killed");
-    let earlier =
-        records(dir.path(), "killed").iter().map(|record| record.earlier.len()).sum::<usize>();
+    assert_same(dir, "whole", "killed");
+    let earlier = records(dir, "killed").iter().map(|record| record.earlier.len()).sum::<usize>();
     println!("{killed} kills, {earlier} of them between two states of a cell");
 }
 

@@ -54,6 +54,13 @@ pub(crate) fn folder(epochs: usize) -> TempDir {
     dir
 }
 
+/// Adds an arm to the folder's sweep.
+pub(crate) fn with_arm(dir: &Path, arm: &str) {
+    let file = dir.join("tiny.toml");
+    let text = fs::read_to_string(&file).expect("the sweep");
+    fs::write(file, text + arm).expect("a file");
+}
+
 /// `experiments reproduce` of the folder's sweep.
 pub(crate) fn reproduce(dir: &Path, out_dir: &str, more: &[&str]) -> std::process::Command {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_experiments"));
