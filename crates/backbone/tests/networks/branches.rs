@@ -148,12 +148,12 @@ fn a_resnet_of_other_blocks_has_their_stages_and_branches() {
     assert_eq!(stride_of(&[1], None).unwrap(), Some(4));
     assert_eq!(stride_of(&[1, 1, 1, 1], Some(8)).unwrap(), Some(8));
     for (blocks, stride, word) in [
-        (&[][..], None, "blocks []"),
-        (&[1, 0], None, "blocks [1, 0]"),
-        (&[1; 5], None, "blocks [1, 1, 1, 1, 1]"),
-        (&[1, 1], Some(16), "output_stride 16"),
+        (&[][..], None, "blocks = []"),
+        (&[1, 0], None, "blocks = [1, 0]"),
+        (&[1; 5], None, "blocks = [1, 1, 1, 1, 1]"),
+        (&[1, 1], Some(16), "output_stride = 16"),
     ] {
         let message = stride_of(blocks, stride).unwrap_err().to_string();
-        assert!(message.contains(word) || message.contains(&word.replace(' ', " = ")), "{message}");
+        assert!(message.contains(word), "{message}");
     }
 }
