@@ -190,7 +190,7 @@ impl Walk {
                 let at = (unit / w, unit % w);
                 state.before(at, out);
                 let scale: T = plan.scale(&whole, at);
-                out.iter_mut().for_each(|x| *x = *x * scale);
+                out.iter_mut().for_each(|x| *x *= scale);
                 state.pass(at, &zeros);
             }
             all

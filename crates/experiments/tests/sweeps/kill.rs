@@ -54,7 +54,8 @@ fn run(mut command: Command) -> (bool, String) {
 fn a_run_that_is_killed_again_and_again_ends_as_if_it_never_was() {
     let dir = folder(10 * EPOCHS);
     let kills: u32 = std::env::var(KILLS).map_or(3, |kills| kills.parse().unwrap());
-    kill_again_and_again(dir.path(), &[], kills);
+    let earlier = kill_again_and_again(dir.path(), &[], kills);
+    println!("{kills} kills, {earlier} of them between two states of a cell");
 }
 
 #[test]
@@ -73,7 +74,8 @@ config.training.unit_lasso = { weight = 1e-2, threshold = 1e-2 }
     kill_again_and_again(dir.path(), &["--arms", "stale"], 2);
 }
 
-fn kill_again_and_again(dir: &Path, arms: &[&str], kills: u32) {
+/// How many of the kills fell between two states of a cell.
+fn kill_again_and_again(dir: &Path, arms: &[&str], kills: u32) -> usize {
     let start = Instant::now();
     assert!(run(reproduce(dir, "whole", &[&["--seeds", "0"], arms].concat())).0);
     let often = [&OFTEN[..], arms].concat();
@@ -103,8 +105,7 @@ fn kill_again_and_again(dir: &Path, arms: &[&str], kills: u32) {
     let (success, said) = run(reproduce(dir, "killed", &often));
     assert!(success, "{said}");
     assert_same(dir, "whole", "killed");
-    let earlier = records(dir, "killed").iter().map(|record| record.earlier.len()).sum::<usize>();
-    println!("{killed} kills, {earlier} of them between two states of a cell");
+    records(dir, "killed").iter().map(|record| record.earlier.len()).sum()
 }
 
 #[test]
