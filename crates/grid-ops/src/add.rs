@@ -6,7 +6,9 @@ use rayon::prelude::*;
 
 use crate::conv2d::Activation;
 use crate::error::checked_grid;
-use crate::{Elements, Error, Real, Result, apply2, composed, inlined, simd, unwritten, view};
+use crate::{
+    Elements, Error, Real, Result, apply2, composed, inlined, is_composed, simd, unwritten, view,
+};
 
 /// Elements that one task works on: a few of them fit a core's cache.
 const CHUNK: usize = 1 << 14;
@@ -25,14 +27,17 @@ const CHUNK: usize = 1 << 14;
 /// [`Error::Shape`] where shapes differ, [`Error::DType`] for other number types.
 pub fn add(x: &Tensor, y: &Tensor, activation: Activation) -> Result<Tensor> {
     checked(x, y)?;
-    if !x.device().is_cpu() {
+    if is_composed(x) {
         return composed::add(x, y, activation);
     }
     Ok(apply2(&x.contiguous()?, &y.contiguous()?, Add { activation })?)
 }
 
-/// The sum of two gradients of one shape, on the CPU.
+/// The sum of two gradients of one shape.
 pub(crate) fn sum(x: &Tensor, y: &Tensor) -> candle_core::Result<Tensor> {
+    if is_composed(x) {
+        return x.detach() + y.detach();
+    }
     let add = Add { activation: Activation::Identity };
     x.detach().contiguous()?.apply_op2_no_bwd(&y.detach().contiguous()?, &add)
 }

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::error::checked_grid;
 use crate::linear_map::{self, LinearMap};
-use crate::{Pool, Real, Result, composed, inlined, simd};
+use crate::{Pool, Real, Result, composed, inlined, is_composed, simd};
 
 /// The mean of every window of `x` over the cells that lie within it; padding is not counted
 /// (PyTorch's `count_include_pad=False`).
@@ -24,7 +24,7 @@ use crate::{Pool, Real, Result, composed, inlined, simd};
 /// As [`max_pool2d`](crate::max_pool2d).
 pub fn avg_pool2d(x: &Tensor, pool: &Pool) -> Result<Tensor> {
     let (oh, ow) = pool.checked("avg_pool2d", x)?;
-    if !x.device().is_cpu() {
+    if is_composed(x) {
         return composed::avg_pool2d(x, pool);
     }
     let (_, _, h, w) = x.dims4()?;
@@ -48,7 +48,7 @@ pub fn avg_pool2d(x: &Tensor, pool: &Pool) -> Result<Tensor> {
 /// [`Error::DType`](crate::Error::DType) for other number types.
 pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
     let (_, _, h, w) = checked_grid("global_avg_pool", x)?;
-    if !x.device().is_cpu() {
+    if is_composed(x) {
         return composed::global_avg_pool(x);
     }
     let op = AvgPool {

@@ -9,8 +9,8 @@ use std::cell::RefCell;
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, TensorId, Var, bail};
 
-use crate::add;
 use crate::graph::{apply1, number};
+use crate::{add, is_composed};
 
 thread_local! {
     /// While [`backward`] runs on this thread: the gradients of variables so far, in the order in
@@ -38,7 +38,7 @@ pub fn backward(loss: &Tensor) -> candle_core::Result<GradStore> {
     Ok(grads)
 }
 
-/// The gradients of a loss of which only its gradient with respect to `y` is known, on the CPU.
+/// The gradients of a loss of which only its gradient with respect to `y` is known.
 ///
 /// # Shapes
 ///
@@ -57,7 +57,7 @@ pub fn backward_from(y: &Tensor, grad: &Tensor) -> candle_core::Result<GradStore
             grad.dtype()
         );
     }
-    backward(&apply1(y, Given(grad.detach()))?)
+    backward(&loss_of(y, grad)?)
 }
 
 /// Takes the gradient of a variable; gives it back where candle is to sum it.
@@ -94,7 +94,7 @@ pub(crate) fn backward_within(
     if HANDED_OVER.with_borrow(Option::is_none) {
         bail!("parts that are computed again need a pass that grid_ops::backward runs");
     }
-    let by_candle = apply1(y, Given(grad.detach()))?.backward()?;
+    let by_candle = loss_of(y, grad)?.backward()?;
     HANDED_OVER.with_borrow_mut(|all| {
         let Some(all) = all else { return Ok(None) };
         for &id in by_candle.get_ids() {
@@ -125,6 +125,14 @@ impl Drop for Pass {
     fn drop(&mut self) {
         HANDED_OVER.set(None);
     }
+}
+
+/// A loss whose gradient with respect to `y` is `grad`.
+fn loss_of(y: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
+    if is_composed(y) {
+        return (y * grad.detach())?.sum_all();
+    }
+    apply1(y, Given(grad.detach()))
 }
 
 /// A loss whose gradient is given.

@@ -9,7 +9,7 @@ use crate::conv2d::Activation;
 use crate::error::checked_grid;
 use crate::kernel3::{self, Kernel3};
 use crate::simd::{sum, sum_of_products};
-use crate::{Error, Real, Result, composed, inlined, simd, unwritten};
+use crate::{Error, Real, Result, composed, inlined, is_composed, simd, unwritten};
 
 /// A normalised batch and the statistics it was normalised by.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub fn batch_norm(
     activation: Activation,
 ) -> Result<BatchNorm> {
     let (c, plane) = checked(x, gamma, beta)?;
-    if !x.device().is_cpu() {
+    if is_composed(x) {
         return composed::batch_norm(x, gamma, beta, eps, activation);
     }
     let statistics = Arc::new(OnceLock::new());

@@ -16,7 +16,7 @@ pub use transpose::{ConvTranspose2d, conv_transpose2d};
 
 use crate::error::{checked_bias, checked_grid};
 use crate::kernel3;
-use crate::{Error, Real, Result, composed, count_macs};
+use crate::{Error, Real, Result, composed, count_macs, is_composed};
 
 /// What is applied to an operation's output, in the same pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -148,7 +148,7 @@ pub fn conv2d(
 ) -> Result<Tensor> {
     let sizes = checked(x, weight, bias, config)?;
     count_macs(sizes.n * sizes.oh * sizes.ow * weight.elem_count());
-    if !x.device().is_cpu() {
+    if is_composed(x) {
         return composed::conv2d(x, weight, bias, config);
     }
     let bias = bias_or_zeros(bias, sizes.k, x)?;

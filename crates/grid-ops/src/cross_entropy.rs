@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use crate::error::checked_grid;
 use crate::resize::{Blend, Corners, blends};
-use crate::{Error, Real, Result, apply1, composed, simd, view};
+use crate::{Error, Real, Result, apply1, composed, is_composed, simd, view};
 
 /// The label of pixels that are not counted.
 pub const IGNORE: u8 = 255;
@@ -84,7 +84,7 @@ fn run(
     class_weights: Option<&[f64]>,
 ) -> Result<Tensor> {
     let truth = Truth::checked(op, logits, labels, class_weights)?;
-    if !logits.device().is_cpu() {
+    if is_composed(logits) {
         return composed::upsampled_cross_entropy(logits, labels, class_weights);
     }
     let (_, classes, h, w) = logits.dims4()?;

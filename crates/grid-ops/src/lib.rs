@@ -16,7 +16,7 @@
 //! ```
 //!
 //! On another device than the CPU every operation runs as the composition of candle's own in
-//! [`composed`].
+//! [`composed`]; [`composing`] has them run on the CPU as well.
 //!
 //! [`Real`], [`matmul`], [`Product`], [`RowsProduct`], [`view`] and [`Elements`] are what other crates build kernels of their own with;
 //! [`apply1`], [`apply2`] and [`apply3`] make operations of them whose gradients candle need not sum, and [`backward`] a pass in which it
@@ -30,6 +30,7 @@ mod avg_pool;
 mod backward;
 mod batch_norm;
 pub mod composed;
+mod composing;
 mod conv2d;
 mod cross_entropy;
 mod error;
@@ -56,6 +57,7 @@ pub use argmax::argmax_upsampled;
 pub use avg_pool::{avg_pool2d, global_avg_pool};
 pub use backward::{backward, backward_from};
 pub use batch_norm::{BatchNorm, batch_norm, batch_norm_frozen};
+pub use composing::{composing, is_composed};
 pub use conv2d::{Activation, Conv2d, ConvTranspose2d, conv_transpose2d, conv2d};
 pub use cross_entropy::{IGNORE, cross_entropy, upsampled_cross_entropy};
 pub use error::{Error, Result};

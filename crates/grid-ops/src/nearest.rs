@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::linear_map::{self, LinearMap};
 use crate::resize::checked_size;
-use crate::{Real, Result, composed, unwritten};
+use crate::{Real, Result, composed, is_composed, unwritten};
 
 /// Resizes every channel of `x` to `height × width`, up or down and by any factor: output `i` of
 /// `H` is input `⌊i·h/H⌋`, as in PyTorch's `interpolate(mode="nearest")`.
@@ -23,7 +23,7 @@ use crate::{Real, Result, composed, unwritten};
 /// grid, [`Error::DType`](crate::Error::DType) for other numbers.
 pub fn upsample_nearest(x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
     let from = checked_size("upsample_nearest", x, height, width)?;
-    if !x.device().is_cpu() {
+    if is_composed(x) {
         return composed::upsample_nearest(x, height, width);
     }
     linear_map::apply(Nearest { from, to: (height, width) }, x)

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::error::checked_grid;
 use crate::padded::Padded;
-use crate::{Elements, Error, Real, Result, apply1, composed, unwritten, view};
+use crate::{Elements, Error, Real, Result, apply1, composed, is_composed, unwritten, view};
 
 /// How an output size that is not whole is rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -92,7 +92,7 @@ impl Pool {
 pub fn max_pool2d(x: &Tensor, pool: &Pool) -> Result<Tensor> {
     let op = "max_pool2d";
     let (oh, ow) = pool.checked(op, x)?;
-    if !x.device().is_cpu() {
+    if is_composed(x) {
         return composed::max_pool2d(x, pool);
     }
     let (_, _, h, w) = x.dims4()?;

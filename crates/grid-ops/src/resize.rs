@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::error::checked_grid;
 use crate::linear_map::{self, LinearMap};
-use crate::{Error, Real, Result, composed, inlined, simd, unwritten};
+use crate::{Error, Real, Result, composed, inlined, is_composed, simd, unwritten};
 
 /// Where the corners of two grids lie on each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +67,7 @@ pub fn resize_bilinear(
     if (h, w) == (height, width) {
         return Ok(x.clone());
     }
-    if !x.device().is_cpu() {
+    if is_composed(x) {
         return composed::resize_bilinear(x, height, width, corners);
     }
     linear_map::apply(Resize { from: (h, w), to: (height, width), corners }, x)

@@ -11,7 +11,10 @@ use crate::conv2d::channel_sums;
 use crate::error::{checked_bias, checked_dtype};
 use crate::kernel3::{self, Kernel3};
 use crate::rows::{RowsProduct, Wanted};
-use crate::{Error, MatMut, MatRef, Real, Result, composed, count_macs, matmul, turned, unwritten};
+use crate::{
+    Error, MatMut, MatRef, Real, Result, composed, count_macs, is_composed, matmul, turned,
+    unwritten,
+};
 
 /// `y = weight · x + bias` at every unit, from planes to rows.
 ///
@@ -34,7 +37,7 @@ pub fn rows_of_grid(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor
     };
     let k = checked(op, x, c, weight, bias)?;
     count_macs(n * h * w * c * k);
-    if !x.device().is_cpu() {
+    if is_composed(x) {
         return composed::rows_of_grid(x, weight, bias);
     }
     let op = Rows { product: RowsProduct { units: h * w, c, k }, out: [n, h, w, k] };
@@ -62,7 +65,7 @@ pub fn grid_of_rows(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor
     };
     let k = checked(op, x, c, weight, bias)?;
     count_macs(n * h * w * c * k);
-    if !x.device().is_cpu() {
+    if is_composed(x) {
         return composed::grid_of_rows(x, weight, bias);
     }
     let op = Grid { n, units: h * w, c, k, out: [n, k, h, w] };

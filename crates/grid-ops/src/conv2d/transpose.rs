@@ -7,7 +7,7 @@ use super::op::channel_sums;
 use super::{Conv2d, Sizes, backward_input, backward_weight, bias_or_zeros, checked_bias, forward};
 use crate::error::checked_grid;
 use crate::kernel3::{self, Kernel3};
-use crate::{Error, Real, Result, composed, count_macs};
+use crate::{Error, Real, Result, composed, count_macs, is_composed};
 
 /// The options of [`conv_transpose2d`], the same along both axes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub fn conv_transpose2d(
 ) -> Result<Tensor> {
     let mirror = mirror_of(x, weight, bias, config)?;
     count_macs(mirror.n * mirror.oh * mirror.ow * weight.elem_count());
-    if !x.device().is_cpu() {
+    if is_composed(x) {
         return composed::conv_transpose2d(x, weight, bias, config);
     }
     let bias = bias_or_zeros(bias, mirror.c, x)?;
