@@ -6,7 +6,7 @@ mod linear;
 use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor, WithDType, bail};
-use grid_ops::{Elements, Real, count_macs};
+use grid_ops::{Elements, Real, count_macs, is_composed};
 use rayon::prelude::*;
 
 use crate::kernel::RowShape;
@@ -44,7 +44,7 @@ pub fn quadrant_attention(
         _ => h * (h + 1) / 2 * (w * (w + 1) / 2),
     };
     count_macs(4 * n * pairs * (shape.key + shape.value));
-    if !input.device().is_cpu() {
+    if is_composed(input) {
         return composed::quadrant_attention(input, vector, keys, score);
     }
     let vector = match vector {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use candle_nn::{Init, VarBuilder};
 
 use crate::error::{Error, Result};
@@ -66,15 +66,15 @@ impl RunningStats {
     /// This norm's pair in `statistics`, copied and checked.
     pub(crate) fn find(&self, statistics: &BTreeMap<String, Tensor>) -> Result<[Tensor; 2]> {
         let [mean, var] = names(&self.layer);
-        let like = self.get()[0].dtype();
-        Ok([self.find_one(mean, statistics, like)?, self.find_one(var, statistics, like)?])
+        let [like, _] = self.get();
+        Ok([self.find_one(mean, statistics, &like)?, self.find_one(var, statistics, &like)?])
     }
 
     fn find_one(
         &self,
         name: String,
         statistics: &BTreeMap<String, Tensor>,
-        dtype: DType,
+        like: &Tensor,
     ) -> Result<Tensor> {
         let Some(tensor) = statistics.get(&name) else {
             return Err(Error::Statistics { name, reason: "missing".to_owned() });
@@ -83,7 +83,7 @@ impl RunningStats {
             let reason = format!("expected [{}], got {:?}", self.channels, tensor.dims());
             return Err(Error::Statistics { name, reason });
         }
-        Ok(tensor.detach().copy()?.to_dtype(dtype)?)
+        Ok(tensor.detach().copy()?.to_dtype(like.dtype())?.to_device(like.device())?)
     }
 }
 

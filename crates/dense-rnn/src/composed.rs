@@ -8,7 +8,7 @@ mod hippo;
 use attention::composed::{masked_softmax, scores, turned};
 use attention::{Direction, diagonals_of};
 use candle_core::Tensor;
-pub use hippo::hippo_scan;
+pub use hippo::{hippo_scan, legs_memory};
 
 use crate::scan::checked;
 use crate::{Activation, Aggregation, Graph, Result, Scan};

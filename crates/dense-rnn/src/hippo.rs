@@ -10,6 +10,7 @@ mod scan;
 mod sequence;
 pub(crate) mod step;
 
+pub(crate) use recall::checked_sequences;
 pub use recall::{legs_memory, legs_reconstruction};
 pub(crate) use scan::checked;
 pub use scan::{hippo_scan, hippo_scan_features};

@@ -14,7 +14,7 @@ use attention::{Direction, Score, kernel::RowShape};
 pub use behind::TileAt;
 pub(crate) use behind::{aggregated_behind, behind_in, check_sums, handed_on, nothing_behind};
 use candle_core::Tensor;
-use grid_ops::{count_macs, rows_of_grid};
+use grid_ops::{count_macs, is_composed, rows_of_grid};
 pub use tiles::{TileBorder, scan_by_tiles, scan_tile};
 
 use crate::rows_op::{checked_rows, of_features, of_rows, one_after_another};
@@ -89,7 +89,7 @@ pub fn scan(
 ) -> Result<Tensor> {
     let shape = checked(input.dims(), weights, vector, scan)?;
     count_macs(macs(input.dims(), weights, shape, scan));
-    if !input.device().is_cpu() {
+    if is_composed(input) {
         return composed::scan(input, weights, vector, scan);
     }
     of_rows(kernel_of(input.dims(), shape, scan), input, &one_after_another(weights, vector)?)
@@ -154,7 +154,7 @@ pub fn scan_features(
     let input = checked_rows("scan_features", features, (weight, bias), expected)?;
     let shape = checked(&input, weights, vector, scan)?;
     count_macs(macs(&input, weights, shape, scan));
-    if !features.device().is_cpu() {
+    if is_composed(features) {
         let input = rows_of_grid(features, weight, bias)?.reshape(&input)?;
         return composed::scan(&input, weights, vector, scan);
     }

@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Tensor, Var};
 use dense_rnn::{Activation, Aggregation, Graph, Scan, Score, scan, scan_features};
-use grid_ops::rows_of_grid;
+use grid_ops::{composing, rows_of_grid};
 use testkit::{assert_close, tensor, var};
 
 /// One of each way in which a unit finds what its predecessors hand on.
@@ -74,6 +74,22 @@ fn equals_the_product_and_the_scan_one_after_the_other() {
                 let largest = twice.iter().fold(1.0f64, |m, x| m.max(x.abs()));
                 assert_close(once, twice, 1e-12 * largest);
             }
+        }
+    }
+}
+
+#[test]
+fn the_composition_is_the_same_in_value_and_gradients() {
+    for mode in modes() {
+        let inputs = problem(&mode, [2, 5, 4, 6], 6);
+        let [x, weight, bias, weights, va] = &inputs;
+        let va = vector(&mode, va);
+        let run = || all(&scan_features(x, (weight, bias), weights, va, &mode).unwrap(), &inputs);
+        let (kernels, composed) = (run(), composing(run));
+        assert_eq!(kernels.len(), composed.len(), "{mode:?}");
+        for (kernels, composed) in kernels.iter().zip(&composed) {
+            let largest = kernels.iter().fold(1.0f64, |m, x| m.max(x.abs()));
+            assert_close(composed, kernels, 1e-11 * largest);
         }
     }
 }

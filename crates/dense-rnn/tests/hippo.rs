@@ -6,6 +6,7 @@ use candle_nn::{AdamW, Optimizer, ParamsAdamW, VarBuilder, VarMap};
 use dense_rnn::{Activation, Aggregation, Discretisation, Graph, Scan, scan};
 use dense_rnn::{Cell, DenseRnnConfig, HippoRnnConfig, Legs, composed};
 use dense_rnn::{hippo_scan, hippo_scan_features, legs_memory, legs_reconstruction};
+use grid_ops::composing;
 use testkit::{assert_close, check_gradients, tensor, values, var};
 
 const ALL: [Discretisation; 4] = [
@@ -199,6 +200,25 @@ fn features_give_the_product_and_the_scan_one_after_the_other() {
     let run = || Ok(hippo_scan_features(x, (weight, bias), to, from, &legs)?);
     assert_close(&flat(&run().unwrap()), &flat(&expected), 1e-12);
     check_gradients(&inputs.each_ref(), run).unwrap();
+    assert_close(&flat(&composing(run).unwrap()), &flat(&expected), 1e-11);
+    composing(|| check_gradients(&inputs.each_ref(), run)).unwrap();
+}
+
+#[test]
+fn the_composition_of_a_memory_is_the_same_in_value_and_gradients() {
+    for (discretisation, order) in ALL.into_iter().zip([2, 3, 6, 4]) {
+        let input = var(30, &[2, 7, 3]);
+        let run = |f: fn(&Tensor, &Legs) -> dense_rnn::Result<Tensor>| {
+            let memory = f(&input, &legs(order, discretisation)).unwrap();
+            let upstream = tensor(31, memory.dims());
+            let grads = (&memory * upstream).unwrap().sum_all().unwrap().backward().unwrap();
+            (flat(&memory), flat(grads.get(&input).unwrap()))
+        };
+        let ((found, grad), (expected, expected_grad)) =
+            (run(legs_memory), run(composed::legs_memory));
+        assert_close(&found, &expected, 1e-11);
+        assert_close(&grad, &expected_grad, 1e-10);
+    }
 }
 
 #[test]

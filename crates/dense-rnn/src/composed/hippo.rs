@@ -1,4 +1,4 @@
-//! The cell with a memory.
+//! The cell with a memory, and the memory alone.
 
 use attention::Direction;
 use attention::composed::turned;
@@ -6,7 +6,7 @@ use attention::diagonals_of;
 use candle_core::{Device, Tensor};
 use candle_nn::ops::sigmoid;
 
-use crate::hippo::{checked, step::Step};
+use crate::hippo::{checked, checked_sequences, step::Step};
 use crate::{Graph, Legs, Result};
 
 /// See [`hippo_scan`](crate::hippo_scan).
@@ -75,6 +75,25 @@ fn one_direction(
     }
     let places = Tensor::new(places, device)?;
     Ok(Tensor::cat(&all, 1)?.index_select(&places, 1)?.reshape((n, h, w, d))?)
+}
+
+/// See [`legs_memory`](crate::legs_memory).
+///
+/// # Errors
+///
+/// As there.
+pub fn legs_memory(input: &Tensor, legs: &Legs) -> Result<Tensor> {
+    let m = checked_sequences(input, legs)?;
+    let (n, count, _) = input.dims3()?;
+    let mut memory = Tensor::zeros((n, legs.order, m), input.dtype(), input.device())?;
+    let mut all = Vec::with_capacity(count);
+    for t in 0..count {
+        let [of_memory, of_input] = matrices(legs, t, input)?;
+        let taken = of_input.broadcast_matmul(&input.narrow(1, t, 1)?)?;
+        memory = (of_memory.broadcast_matmul(&memory)? + taken)?;
+        all.push(memory.clone());
+    }
+    Ok(Tensor::stack(&all, 1)?) //                       [n, t, order, m]
 }
 
 /// The share of each unit of `from` in the mean before one of `here`, `[here, from]`.

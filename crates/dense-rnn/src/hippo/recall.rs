@@ -1,11 +1,11 @@
 //! The memory of sequences, and what can be read off it.
 
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, WithDType, bail};
-use grid_ops::{Elements, Real, apply1, view};
+use grid_ops::{Elements, Real, apply1, is_composed, view};
 use rayon::prelude::*;
 
 use super::{Legs, step::Step};
-use crate::{Error, Result};
+use crate::{Error, Result, composed};
 
 /// The memory of each channel of sequences after each of their steps.
 ///
@@ -14,14 +14,24 @@ use crate::{Error, Result};
 /// - `input`: `[n, t, m]`
 /// - returns: `[n, t, order, m]`
 ///
-/// Differentiable, on the CPU. O(order) time for each number, O(order²) with
-/// [`Discretisation::ZeroOrderHold`](super::Discretisation::ZeroOrderHold).
+/// Differentiable. O(order) time for each number, O(order²) with
+/// [`Discretisation::ZeroOrderHold`](super::Discretisation::ZeroOrderHold). Off the CPU it runs as
+/// [`composed::legs_memory`].
 ///
 /// # Errors
 ///
 /// [`Error::Config`] for an order that there is not, [`Error::Shape`], and [`Error::Candle`] for
 /// integer tensors.
 pub fn legs_memory(input: &Tensor, legs: &Legs) -> Result<Tensor> {
+    let m = checked_sequences(input, legs)?;
+    if is_composed(input) {
+        return composed::legs_memory(input, legs);
+    }
+    Ok(apply1(&input.contiguous()?, MemoryOp { legs: *legs, m })?)
+}
+
+/// The channels, or why [`legs_memory`] cannot run.
+pub(crate) fn checked_sequences(input: &Tensor, legs: &Legs) -> Result<usize> {
     legs.check()?;
     let &[_, _, m] = input.dims() else {
         return Err(shape("legs_memory", "input: [n, t, m]", input));
@@ -29,7 +39,7 @@ pub fn legs_memory(input: &Tensor, legs: &Legs) -> Result<Tensor> {
     if input.elem_count() == 0 {
         return Err(shape("legs_memory", "input: [n, t, m], none of them zero", input));
     }
-    Ok(apply1(&input.contiguous()?, MemoryOp { legs: *legs, m })?)
+    Ok(m)
 }
 
 /// The past that memories stand for, at `points` equal distances from its beginning to now.

@@ -1,7 +1,7 @@
 //! The cell along the directions of a grid.
 
 use candle_core::Tensor;
-use grid_ops::{count_macs, rows_of_grid};
+use grid_ops::{count_macs, is_composed, rows_of_grid};
 
 use super::kernel::Cell;
 use super::{Legs, op::HippoKernel};
@@ -50,7 +50,7 @@ pub fn hippo_scan(
     let cell = checked(input.dims(), to_memory, from_memory, legs)?;
     let (n, h, w, _, _) = input.dims5()?;
     count_macs(n * h * w * (to_memory.elem_count() + from_memory.elem_count()));
-    if !input.device().is_cpu() {
+    if is_composed(input) {
         return composed::hippo_scan(input, to_memory, from_memory, legs);
     }
     let params = one_after_another(to_memory, Some(from_memory))?;
@@ -82,7 +82,7 @@ pub fn hippo_scan_features(
         ["weight: [4·(m + 2·d), c] with c as in features", "bias: [4·(m + 2·d)] as in weight"];
     let input = checked_rows("hippo_scan_features", features, (weight, bias), expected)?;
     let cell = checked(&input, to_memory, from_memory, legs)?;
-    if !features.device().is_cpu() {
+    if is_composed(features) {
         let rows = rows_of_grid(features, weight, bias)?.reshape(&input)?;
         return hippo_scan(&rows, to_memory, from_memory, legs);
     }
