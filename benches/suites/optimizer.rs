@@ -20,7 +20,7 @@ fn steps(criterion: &mut Criterion) {
         let vars: Vec<Var> = (0..TENSORS).map(var).collect::<Result<_, _>>().expect("room");
         let named = vars.iter().enumerate().map(|(nth, var)| (format!("{nth:02}"), var.clone()));
         let config = TrainingConfig { optimizer, ..TrainingConfig::default() };
-        let mut optimizer = Optimizer::new(named.collect(), &config);
+        let mut optimizer = Optimizer::new(named.collect(), &config).expect("room for the moments");
         let loss = vars.iter().map(|var| var.sqr()?.sum_all()).reduce(|a, b| a? + b?);
         let grads = loss.expect("variables").and_then(|loss| loss.backward()).expect("gradients");
         criterion.bench_function(&format!("{name} step, 26 M parameters"), |bencher| {

@@ -97,6 +97,7 @@ fn smoke(project: &Project) -> anyhow::Result<()> {
         sweep: "smoke".to_owned(),
         data_root: None,
         weights: None,
+        device: None,
         features: None,
         features_limit: None,
         arms: Vec::new(),

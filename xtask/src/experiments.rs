@@ -6,6 +6,7 @@ use std::process::{Command, ExitCode, ExitStatus};
 use std::sync::Once;
 
 use anyhow::{Context, bail, ensure};
+use run_record::DeviceChoice;
 
 use crate::project::{Project, keep_memory};
 
@@ -16,16 +17,21 @@ pub(crate) struct Experiments<'a> {
 }
 
 impl<'a> Experiments<'a> {
-    /// Builds it, optimised; cargo's progress goes to standard error.
-    pub(crate) fn build(project: &'a Project) -> anyhow::Result<Self> {
+    /// Builds it, optimised and for that device; cargo's progress goes to standard error.
+    pub(crate) fn build(project: &'a Project, device: DeviceChoice) -> anyhow::Result<Self> {
         outlive_interrupts()?;
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.args(["build", "--locked", "--release", "--package", "experiments"]);
+        let cuda = matches!(device, DeviceChoice::Cuda(_));
+        if cuda {
+            cargo.args(["--features", "cuda"]);
+        }
         let status = cargo.current_dir(&project.root).status().context("starting cargo")?;
         if status.code().is_none() {
             bail!("interrupted while building");
         }
-        ensure!(status.success(), "the experiments binary does not build, see above");
+        let needs = if cuda { ": --device cuda:N needs a CUDA toolkit" } else { "" };
+        ensure!(status.success(), "the experiments binary does not build, see above{needs}");
         let name = format!("experiments{}", std::env::consts::EXE_SUFFIX);
         let program = project.target_dir()?.join("release").join(name);
         Ok(Self { project, program })

@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use run_record::DeviceChoice;
+
 use crate::experiments::Experiments;
 use crate::project::Project;
 
@@ -19,5 +21,14 @@ pub(crate) struct Args {
 pub(crate) fn run(project: &Project, command: &str, args: &Args) -> anyhow::Result<ExitCode> {
     let mut words = vec![OsString::from(command)];
     words.extend(args.options.iter().cloned());
-    Experiments::build(project)?.run_here(&words)
+    Experiments::build(project, device(&args.options)?)?.run_here(&words)
+}
+
+/// The device that the options name, since it decides what is built.
+fn device(options: &[OsString]) -> anyhow::Result<DeviceChoice> {
+    let words: Vec<&str> = options.iter().filter_map(|option| option.to_str()).collect();
+    let apart = words.windows(2).find(|pair| pair[0] == "--device").map(|pair| pair[1]);
+    let joined = || words.iter().find_map(|word| word.strip_prefix("--device="));
+    let named = apart.or_else(joined).map(str::parse).transpose()?;
+    Ok(named.unwrap_or_default())
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
-use run_record::Sweep;
+use run_record::{DeviceChoice, Sweep};
 
 use crate::experiments::Experiments;
 use crate::launcher::Launcher;
@@ -30,6 +30,10 @@ pub(crate) struct Args {
     /// File of pretrained weights, or a folder that holds it.
     #[arg(long, value_name = "PATH")]
     pub(crate) weights: Option<PathBuf>,
+    /// Where networks run: auto, cpu or cuda:N, for which the program is built anew with CUDA
+    /// [default: auto, the CPU unless it was built so].
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) device: Option<DeviceChoice>,
     /// Keep a frozen backbone's features in files in this folder instead of in memory.
     #[arg(long, value_name = "DIR")]
     pub(crate) features: Option<PathBuf>,
@@ -68,7 +72,7 @@ pub(crate) struct Args {
 /// Checks what can be checked without tensors, then builds and runs.
 pub(crate) fn run(project: &Project, args: &Args) -> anyhow::Result<ExitCode> {
     let plan = plan(project, args)?;
-    Experiments::build(project)?.run(&plan)
+    Experiments::build(project, args.device.unwrap_or_default())?.run(&plan)
 }
 
 /// The arguments of the `experiments` binary.
@@ -86,6 +90,9 @@ fn plan(project: &Project, args: &Args) -> anyhow::Result<Vec<OsString>> {
         let found = weights.exists();
         ensure!(found, "--weights {}: there is no such file or folder", weights.display());
         option("--weights", absolute(weights)?);
+    }
+    if let Some(device) = args.device {
+        option("--device", device.to_string().into());
     }
     if let Some(folder) = &args.features {
         option("--features", absolute(folder)?);

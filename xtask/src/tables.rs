@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
+use run_record::DeviceChoice;
 
 use crate::experiments::Experiments;
 use crate::project::{Project, names};
@@ -39,7 +40,7 @@ pub(crate) fn run(project: &Project, args: &Args) -> anyhow::Result<()> {
         println!("no records are committed, so there are no tables");
         return Ok(());
     }
-    let experiments = Experiments::build(project)?;
+    let experiments = Experiments::build(project, DeviceChoice::Cpu)?;
     let mut renewed = readme.clone();
     for name in &sweeps {
         let sweep = project.sweep(name)?;

@@ -69,6 +69,37 @@ fn options_and_exit_code_pass_through() {
 }
 
 #[test]
+fn for_cuda_another_program_is_built() {
+    let dir = stand_in("for arg; do echo \"$arg\"; done");
+    let build = "cargo build --locked --release --package experiments";
+    let run = |mut command: Command| {
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap())
+    };
+    for (device, features) in [("cuda:1", " --features cuda"), ("cpu", ""), ("auto", "")] {
+        let [said, built] = run(reproduce(dir.path(), &["--device", device]));
+        assert!(said.contains(&format!("\n--device\n{device}\n")), "{said}");
+        assert_eq!(built, format!("{build}{features}\n"));
+        let joined = format!("--device={device}");
+        for option in [&["--device", device][..], &[joined.as_str()]] {
+            let mut command = xtask(dir.path());
+            command.args(["train", "my.toml"]).args(option);
+            assert_eq!(run(command)[1], format!("{build}{features}\n"));
+        }
+    }
+    let mut command = reproduce(dir.path(), &["--device", "cuda:0"]);
+    let output = command.env("BUILD", "101").output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.ends_with("see above: --device cuda:N needs a CUDA toolkit\n"), "{stderr}");
+    let output = xtask(dir.path()).args(["eval", "r.json", "--device", "gpu"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let want = "error: `gpu` is no device: expected auto, cpu or cuda:N, as in cuda:0\n";
+    assert_eq!(stderr, want, "nothing is built");
+}
+
+#[test]
 fn what_slurm_is_asked_for_passes_through() {
     let dir = stand_in("for arg; do echo \"$arg\"; done");
     let slurm = ["--launcher", "slurm", "--partition", "a b", "--time", "1:00", "--mem", "2G"];

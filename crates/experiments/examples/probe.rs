@@ -44,7 +44,7 @@ fn main() -> anyhow::Result<()> {
         let pretrained = backbone::checked(&backbone::load_weights(&file)?, &config)?;
         let loaded =
             VarBuilder::from_tensors(pretrained.into_iter().collect(), DType::F32, &Device::Cpu);
-        let random = Parameters::new(0, Default::default()).builder();
+        let random = Parameters::new(0, Default::default(), &Device::Cpu).builder();
         for (kind, vb) in [("pretrained", loaded), ("random", random)] {
             let network = config.build(vb, NormMode::Frozen)?;
             let fitted = fit(&units(&*network, &*train, TRAIN_STEP)?, classes)?;

@@ -58,7 +58,7 @@ impl Snapshot {
             differences.join("\n  ")
         );
         for (name, var) in &vars {
-            var.set(&self.0[name])?;
+            var.set(&self.0[name].to_device(var.device())?)?;
         }
         let is_statistic = |(name, _): &(&String, _)| is_statistic(name);
         let statistics = self.0.iter().filter(is_statistic).map(|(n, t)| (n.clone(), t.clone()));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use run_record::Record;
+use run_record::{DeviceChoice, Record};
 use scene_data::{LabelFiles, LabelMap, Split};
 use seg_metrics::Protocol;
 
@@ -14,8 +14,7 @@ use crate::datasets::with_flag;
 use crate::evaluate::{Scores, evaluate_with};
 use crate::parser::{Parser, Pretrained};
 use crate::progress::Progress;
-use crate::provenance;
-use crate::score;
+use crate::{device, provenance, score};
 
 /// What is to be evaluated.
 #[derive(Debug, Clone)]
@@ -28,6 +27,8 @@ pub struct Request {
     pub data_root: Option<PathBuf>,
     /// The pretrained weights, for a frozen backbone.
     pub weights: Option<PathBuf>,
+    /// Where the network runs.
+    pub device: DeviceChoice,
     /// Which images.
     pub split: Split,
     /// `key=value` changes of `evaluation`, such as `scales=[0.75,1]`.
@@ -87,6 +88,7 @@ pub fn verify(request: &Request) -> anyhow::Result<String> {
 
 /// Builds a record's network and gives it what its checkpoint holds.
 pub(crate) fn load(request: &Request) -> anyhow::Result<Trained> {
+    let device = device::open(request.device)?;
     let record = Record::read(&request.record)?;
     let mut value = record.cell.config.clone();
     for change in &request.set {
@@ -96,7 +98,8 @@ pub(crate) fn load(request: &Request) -> anyhow::Result<Trained> {
     let pretrained = request.pretrained(&config, &record)?;
     let classes = record.dataset.classes.len();
     let seed = record.cell.seed;
-    let (parser, parameters) = Parser::build(&config.model, classes, seed, pretrained.as_ref())?;
+    let pretrained = pretrained.as_ref();
+    let (parser, parameters) = Parser::build(&config.model, classes, seed, pretrained, &device)?;
     let file = request.checkpoint_file(&record);
     Snapshot::read(&file, &record.cell_hash)?.restore(&parser, &parameters)?;
     let found = provenance::sha256(&std::fs::read(&file)?);

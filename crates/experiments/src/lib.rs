@@ -20,6 +20,7 @@ pub mod compress;
 pub mod config;
 pub mod data;
 pub mod datasets;
+pub mod device;
 pub mod eval;
 pub mod evaluate;
 pub mod feature_files;

@@ -1,6 +1,7 @@
 //! What several cells share: a dataset, pretrained weights, the frozen backbone's features.
 
 use anyhow::ensure;
+use candle_core::Device;
 use run_record::DatasetFacts;
 use scene_data::{Class, DatasetConfig, SceneDataset, Split};
 use seg_metrics::Protocol;
@@ -14,7 +15,7 @@ use crate::parameters::Parameters;
 use crate::parser::{Parser, Pretrained};
 use crate::plan::Settings;
 use crate::progress::Progress;
-use crate::provenance;
+use crate::{device, provenance};
 
 /// A dataset in memory, with the frozen backbone's features if the cell wants them.
 pub(crate) struct Loaded {
@@ -25,6 +26,8 @@ pub(crate) struct Loaded {
     pub(crate) test: Examples,
     pub(crate) pretrained: Option<Pretrained>,
     pub(crate) protocol: Protocol,
+    /// Where its networks are.
+    device: Device,
 }
 
 impl Loaded {
@@ -38,7 +41,11 @@ impl Loaded {
         format!("{:?} {:?} {backbone:?} {features:?}", config.dataset, config.fingerprints)
     }
 
-    pub(crate) fn load(settings: &Settings, config: &CellConfig) -> anyhow::Result<Self> {
+    pub(crate) fn load(
+        settings: &Settings,
+        config: &CellConfig,
+        device: &Device,
+    ) -> anyhow::Result<Self> {
         let root = settings.data_root.as_deref();
         let splits = [Split::Train, Split::Val, Split::Test];
         let mut facts = DatasetFacts { name: config.dataset.name().into(), ..Default::default() };
@@ -70,7 +77,8 @@ impl Loaded {
             None => None,
         };
         let protocol = protocol_of(config)?;
-        let mut loaded = Self { facts, classes, train, val, test, pretrained, protocol };
+        let device = device.clone();
+        let mut loaded = Self { facts, classes, train, val, test, pretrained, protocol, device };
         if config.model.backbone_mode == BackboneMode::Frozen {
             loaded.cache_features(config, settings.features.as_ref())?;
         }
@@ -91,7 +99,8 @@ impl Loaded {
             Flip::Random => &[View::Plain, View::Mirrored],
         };
         // The program and the processor as well: another rounding makes other features.
-        let program = format!("{} {}", provenance::program_sha256()?, provenance::cpu());
+        let on = device::name(&self.device).unwrap_or_else(provenance::cpu);
+        let program = format!("{} {on}", provenance::program_sha256()?);
         let keys = self.facts.fingerprints.clone();
         let weights = self.pretrained.as_ref().map(|weights| weights.sha256.clone());
         for (split, examples, views) in [
@@ -121,7 +130,8 @@ impl Loaded {
         config: &CellConfig,
         seed: u64,
     ) -> anyhow::Result<(Parser, Parameters)> {
-        Parser::build(&config.model, self.classes.len(), seed, self.pretrained.as_ref())
+        let (classes, pretrained) = (self.classes.len(), self.pretrained.as_ref());
+        Parser::build(&config.model, classes, seed, pretrained, &self.device)
     }
 }
 

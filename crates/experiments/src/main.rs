@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser as _;
 use experiments::config::CellConfig;
+use experiments::device::{self, OnDevice};
 use experiments::plan::Settings;
 use experiments::report;
 use experiments::reproduce::Published;
@@ -91,6 +92,8 @@ Examples:
         /// A file of pretrained weights, or a folder that holds it.
         #[arg(long, value_name = "PATH")]
         weights: Option<PathBuf>,
+        #[command(flatten)]
+        on: OnDevice,
         /// Change a key of the configuration: `--set training.epochs=3`.
         #[arg(long, value_name = "KEY=VALUE")]
         set: Vec<String>,
@@ -205,14 +208,25 @@ struct Network {
     /// The pretrained weights that the backbone began with.
     #[arg(long, value_name = "PATH")]
     weights: Option<PathBuf>,
+    #[command(flatten)]
+    on: OnDevice,
 }
 
 impl Network {
     /// Its evaluation on test, as in its record.
     fn request(self) -> eval::Request {
-        let Self { record, checkpoint, data_root, weights } = self;
+        let Self { record, checkpoint, data_root, weights, on: OnDevice { device } } = self;
         let (split, set, save_predictions) = (Split::Test, Vec::new(), None);
-        eval::Request { record, checkpoint, data_root, weights, split, set, save_predictions }
+        eval::Request {
+            record,
+            checkpoint,
+            data_root,
+            weights,
+            device,
+            split,
+            set,
+            save_predictions,
+        }
     }
 }
 
@@ -243,7 +257,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Report { plan, command } => {
             reproduce::report_plan(&plan, &command, &mut std::io::stdout())
         }
-        Command::Train { config, out_dir, trial, seed, data_root, weights, set, published } => {
+        Command::Train { config, out_dir, trial, seed, data_root, weights, on, set, published } => {
             let mut sweep = one_cell(&config, seed)?;
             let Some(out_dir) = out_dir else {
                 set.iter().try_for_each(|change| sweep.set(change))?;
@@ -251,15 +265,18 @@ fn run(command: Command) -> anyhow::Result<()> {
                 let config = CellConfig::from_value(&cell.config)
                     .with_context(|| config.display().to_string())?;
                 let (root, weights) = (data_root.as_deref(), weights.as_deref());
-                let out = &mut std::io::stdout();
-                return trial::run(&config, seed, root, weights, trial.unwrap_or(1), out);
+                let (device, out) = (device::open(on.device)?, &mut std::io::stdout());
+                let steps = trial.unwrap_or(1);
+                return trial::run(&config, seed, root, weights, &device, steps, out);
             };
             interrupt::listen()?;
             let typed: Vec<String> = std::env::args().skip(1).collect();
             let command = format!("cargo xtask {}", typed.join(" "));
             let cell = reproduce::Request::of(sweep, config, out_dir);
             let photographs = published.photographs();
-            let settings = Settings { data_root, weights, photographs, ..Settings::default() };
+            let device = on.device;
+            let settings =
+                Settings { data_root, weights, photographs, device, ..Settings::default() };
             let request = reproduce::Request { set, settings, command, ..cell };
             reproduce::reproduce(&request, &mut std::io::stdout())
         }

@@ -1,22 +1,22 @@
 //! AdamW and SGD with a global gradient norm, under poly and cosine schedules with warm-up.
 
+mod composed;
+mod in_place;
+mod moments;
+
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use anyhow::{Context, ensure};
 use candle_core::backprop::GradStore;
-use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor, Var};
-use grid_ops::simd;
-use rayon::prelude::*;
+use candle_core::{Tensor, Var};
+use moments::Moments;
 
 use crate::config::{OptimizerKind, Schedule, TrainingConfig};
 use crate::tensor_file::Tensors;
 
 const BETAS: [f64; 2] = [0.9, 0.999];
 const EPSILON: f64 = 1e-8;
-
-/// Values that one thread takes at a time; sums over them do not depend on the number of threads.
-const CHUNK: usize = 1 << 14;
 
 /// Gradient descent over named variables: AdamW (Loshchilov & Hutter, *Decoupled weight decay
 /// regularization*, ICLR 2019), or SGD with momentum and weight decay in the gradient, as PyTorch's.
@@ -35,9 +35,7 @@ struct Slot {
     weight_decay: f64,
     /// Sum of the gradients since the last step.
     gradient: Option<Tensor>,
-    /// Running means of the gradient and of its square; of SGD the first is the momentum, and the
-    /// second is empty.
-    moments: [Vec<f32>; 2],
+    moments: Moments,
 }
 
 impl Optimizer {
@@ -45,22 +43,22 @@ impl Optimizer {
     ///
     /// Names that begin with `backbone.` learn at `backbone_lr_factor`; vectors and scalars
     /// (biases and norms) do not decay.
-    pub fn new(vars: BTreeMap<String, Var>, config: &TrainingConfig) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// A device without room for what it remembers.
+    pub fn new(vars: BTreeMap<String, Var>, config: &TrainingConfig) -> anyhow::Result<Self> {
         let slots = vars
             .into_iter()
             .map(|(name, var)| {
-                let zeros = vec![0.0; var.elem_count()];
-                let moments = match config.optimizer {
-                    OptimizerKind::AdamW => [zeros.clone(), zeros],
-                    OptimizerKind::Sgd => [zeros, Vec::new()],
-                };
+                let moments = Moments::of(&var, config.optimizer)?;
                 let in_backbone = name.starts_with("backbone.");
                 let lr_factor = if in_backbone { config.backbone_lr_factor } else { 1.0 };
                 let weight_decay = if var.rank() > 1 { config.weight_decay } else { 0.0 };
-                Slot { name, var, lr_factor, weight_decay, gradient: None, moments }
+                Ok(Slot { name, var, lr_factor, weight_decay, gradient: None, moments })
             })
-            .collect();
-        Self { slots, step: 0, waiting: 0, config: config.clone() }
+            .collect::<anyhow::Result<_>>()?;
+        Ok(Self { slots, step: 0, waiting: 0, config: config.clone() })
     }
 
     /// The learning rate of step `step` out of `steps`, before factors.
@@ -109,8 +107,12 @@ impl Optimizer {
     pub fn step(&mut self, learning_rate: f64) -> anyhow::Result<f64> {
         let batches = self.waiting.max(1) as f64;
         let mut squares = 0.0;
-        for gradient in self.slots.iter().filter_map(|slot| slot.gradient.as_ref()) {
-            squares += sum_of_squares(gradient)?;
+        for slot in &self.slots {
+            let Some(gradient) = &slot.gradient else { continue };
+            squares += match slot.moments {
+                Moments::InPlace(_) => in_place::sum_of_squares(gradient)?,
+                Moments::Tensors(_) => composed::sum_of_squares(gradient)?,
+            };
         }
         let norm = squares.sqrt() / batches;
         ensure!(norm.is_finite(), "the gradient is not finite (norm {norm})");
@@ -126,8 +128,15 @@ impl Optimizer {
                     Rule::sgd(rate, scale, slot.weight_decay, self.config.momentum)
                 }
             };
-            let op = Move { rule, moments: Mutex::new(&mut slot.moments) };
-            slot.var.inplace_op2(&gradient, &op)?;
+            match &mut slot.moments {
+                Moments::InPlace(moments) => {
+                    let op = in_place::Move { rule, moments: Mutex::new(moments) };
+                    slot.var.inplace_op2(&gradient, &op)?;
+                }
+                Moments::Tensors(moments) => {
+                    composed::step(rule, &slot.var, &gradient, moments)?;
+                }
+            }
         }
         Ok(norm)
     }
@@ -141,8 +150,7 @@ impl Optimizer {
     pub fn state(&self) -> anyhow::Result<Tensors> {
         let mut state = Tensors::new();
         for Slot { name, var, moments, .. } in &self.slots {
-            for (key, moment) in KEYS.iter().zip(moments).filter(|(_, moment)| !moment.is_empty()) {
-                let tensor = Tensor::from_slice(moment, var.shape(), var.device())?;
+            for (key, tensor) in KEYS.iter().zip(moments.tensors(var)?) {
                 state.insert(format!("{key}{name}"), tensor);
             }
         }
@@ -155,13 +163,12 @@ impl Optimizer {
     ///
     /// The state of other variables.
     pub fn resume(&mut self, step: usize, state: &Tensors) -> anyhow::Result<()> {
-        for Slot { name, moments, .. } in &mut self.slots {
-            for (key, moment) in KEYS.iter().zip(moments).filter(|(_, moment)| !moment.is_empty()) {
+        for Slot { name, var, moments, .. } in &mut self.slots {
+            for (place, key) in KEYS.iter().enumerate().take(moments.count()) {
                 let tensor = state.get(&format!("{key}{name}"));
                 let tensor = tensor.with_context(|| format!("{key}{name} is missing"))?;
-                let values = tensor.flatten_all()?.to_vec1::<f32>()?;
-                ensure!(values.len() == moment.len(), "{key}{name} is {:?}", tensor.shape());
-                *moment = values;
+                ensure!(tensor.shape() == var.shape(), "{key}{name} is {:?}", tensor.shape());
+                moments.set(place, tensor, var)?;
             }
         }
         self.step = i32::try_from(step)?;
@@ -170,30 +177,6 @@ impl Optimizer {
 }
 
 const KEYS: [&str; 2] = ["first.", "second."];
-
-/// In `f64` and chunk by chunk, so that the bits do not depend on threads.
-fn sum_of_squares(gradient: &Tensor) -> anyhow::Result<f64> {
-    let (storage, layout) = gradient.storage_and_layout();
-    let candle_core::Storage::Cpu(CpuStorage::F32(values)) = &*storage else {
-        anyhow::bail!("a gradient that is not f32 on the CPU");
-    };
-    let (from, to) = layout.contiguous_offsets().context("a gradient with gaps")?;
-    let of_chunk = |chunk: &[f32]| simd(|| squares_in_lanes(chunk)).iter().sum::<f64>();
-    let chunks: Vec<f64> = values[from..to].par_chunks(CHUNK).map(of_chunk).collect();
-    Ok(chunks.iter().sum())
-}
-
-/// Sums that do not wait for each other.
-#[inline(always)]
-fn squares_in_lanes(values: &[f32]) -> [f64; 16] {
-    let mut sums = [0.0; 16];
-    for part in values.chunks(sums.len()) {
-        for (sum, &value) in sums.iter_mut().zip(part) {
-            *sum += f64::from(value) * f64::from(value);
-        }
-    }
-    sums
-}
 
 /// How one value moves.
 #[derive(Clone, Copy)]
@@ -215,77 +198,12 @@ impl Rule {
         let (rate, momentum, decay) = (rate as f32, momentum as f32, weight_decay as f32);
         Self::Sgd { clip, rate, momentum, decay }
     }
-
-    #[inline(always)]
-    fn apply(self, values: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
-        match self {
-            Self::Adam { clip, keep, step, scale } => {
-                let [beta1, beta2] = BETAS.map(|beta| beta as f32);
-                let epsilon = EPSILON as f32;
-                for (((value, &g), m), v) in values.iter_mut().zip(gradient).zip(first).zip(second)
-                {
-                    let g = clip * g;
-                    *m = beta1 * *m + (1.0 - beta1) * g;
-                    *v = beta2 * *v + (1.0 - beta2) * g * g;
-                    *value = keep * *value - step * *m / (scale * v.sqrt() + epsilon);
-                }
-            }
-            Self::Sgd { clip, rate, momentum, decay } => {
-                for ((value, &g), m) in values.iter_mut().zip(gradient).zip(first) {
-                    *m = momentum * *m + clip * g + decay * *value;
-                    *value -= rate * *m;
-                }
-            }
-        }
-    }
-}
-
-/// Moves a variable where it is.
-struct Move<'a> {
-    rule: Rule,
-    /// Locked once, by the one thread that runs the operation.
-    moments: Mutex<&'a mut [Vec<f32>; 2]>,
-}
-
-impl InplaceOp2 for Move<'_> {
-    fn name(&self) -> &'static str {
-        "optimizer step"
-    }
-
-    fn cpu_fwd(
-        &self,
-        values: &mut CpuStorage,
-        layout: &Layout,
-        gradient: &CpuStorage,
-        gradient_layout: &Layout,
-    ) -> candle_core::Result<()> {
-        let at = layout.contiguous_offsets().zip(gradient_layout.contiguous_offsets());
-        let (CpuStorage::F32(values), CpuStorage::F32(gradient), Some(((v0, v1), (g0, g1)))) =
-            (values, gradient, at)
-        else {
-            candle_core::bail!("a variable or gradient that is not f32 or has gaps");
-        };
-        let mut moments = self.moments.lock().unwrap_or_else(PoisonError::into_inner);
-        let [first, second] = &mut **moments;
-        let (values, gradient) = (&mut values[v0..v1], &gradient[g0..g1]);
-        let each = values.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK));
-        let each = each.zip(first.par_chunks_mut(CHUNK));
-        if second.is_empty() {
-            each.for_each(|((values, g), first)| {
-                simd(|| self.rule.apply(values, g, first, &mut []));
-            });
-        } else {
-            each.zip(second.par_chunks_mut(CHUNK)).for_each(|(((values, g), first), second)| {
-                simd(|| self.rule.apply(values, g, first, second));
-            });
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use candle_core::Device;
+    use grid_ops::composing;
 
     use super::*;
 
@@ -294,7 +212,8 @@ mod tests {
         let var = Var::new(&[[1.0f32, -2.0]], &Device::Cpu).unwrap();
         let config =
             TrainingConfig { weight_decay: 0.1, clip_norm: 1e9, ..TrainingConfig::default() };
-        let mut optimizer = Optimizer::new([("w".to_owned(), var.clone())].into(), &config);
+        let mut optimizer =
+            Optimizer::new([("w".to_owned(), var.clone())].into(), &config).unwrap();
         let (mut w, mut m, mut v) = ([1.0f64, -2.0], [0.0; 2], [0.0; 2]);
         for t in 1..=2 {
             // Loss Σ w², gradient 2 w.
@@ -321,36 +240,64 @@ mod tests {
         let other = Var::new(&[1.0f32], &Device::Cpu).unwrap();
         let config = TrainingConfig { clip_norm: 1.0, ..TrainingConfig::default() };
         let grads = (var.sqr().unwrap().sum_all().unwrap() * 50.0).unwrap().backward().unwrap();
-        let mut optimizer = Optimizer::new([("w".to_owned(), var.clone())].into(), &config);
+        let mut optimizer =
+            Optimizer::new([("w".to_owned(), var.clone())].into(), &config).unwrap();
         optimizer.add(&grads).unwrap();
         assert!((optimizer.step(0.0).unwrap() - 500.0).abs() < 1e-3);
-        assert!((optimizer.slots[0].moments[0][0] - 0.1 * 0.6).abs() < 1e-6);
-        let mut optimizer = Optimizer::new([("u".to_owned(), other)].into(), &config);
+        let first = optimizer.state().unwrap()["first.w"].to_vec1::<f32>().unwrap();
+        assert!((first[0] - 0.1 * 0.6).abs() < 1e-6);
+        let mut optimizer = Optimizer::new([("u".to_owned(), other)].into(), &config).unwrap();
         assert_eq!(optimizer.add(&grads).unwrap_err().to_string(), "u has no gradient");
+    }
+
+    /// The weights after some steps; the process that takes step `pause` begins with the state that
+    /// the one before left, composed or not.
+    fn weights(kind: OptimizerKind, pause: Option<usize>, composed: [bool; 2]) -> Vec<f32> {
+        let config = TrainingConfig {
+            optimizer: kind,
+            weight_decay: 0.1,
+            clip_norm: 3.0,
+            ..TrainingConfig::default()
+        };
+        let var = Var::new(&[[1.0f32, -2.0], [0.3, 7.0]], &Device::Cpu).unwrap();
+        let new = |composed| {
+            let new = || Optimizer::new([("w".to_owned(), var.clone())].into(), &config).unwrap();
+            if composed { composing(new) } else { new() }
+        };
+        let mut optimizer = new(composed[0]);
+        for step in 0..5 {
+            if pause == Some(step) {
+                let state = optimizer.state().unwrap();
+                optimizer = new(composed[1]);
+                optimizer.resume(step, &state).unwrap();
+            }
+            let loss = var.sqr().unwrap().sum_all().unwrap();
+            optimizer.add(&loss.backward().unwrap()).unwrap();
+            optimizer.step(0.01).unwrap();
+        }
+        var.flatten_all().unwrap().to_vec1::<f32>().unwrap()
     }
 
     #[test]
     fn an_optimizer_goes_on_from_its_state_to_the_bit() {
         for kind in [OptimizerKind::AdamW, OptimizerKind::Sgd] {
-            let config = TrainingConfig { optimizer: kind, ..TrainingConfig::default() };
-            let run = |pause: Option<usize>| {
-                let var = Var::new(&[[1.0f32, -2.0], [0.3, 7.0]], &Device::Cpu).unwrap();
-                let vars = || [("w".to_owned(), var.clone())].into();
-                let mut optimizer = Optimizer::new(vars(), &config);
-                for step in 0..5 {
-                    if pause == Some(step) {
-                        let state = optimizer.state().unwrap();
-                        optimizer = Optimizer::new(vars(), &config);
-                        optimizer.resume(step, &state).unwrap();
-                    }
-                    let loss = var.sqr().unwrap().sum_all().unwrap();
-                    optimizer.add(&loss.backward().unwrap()).unwrap();
-                    optimizer.step(0.01).unwrap();
-                }
-                var.flatten_all().unwrap().to_vec1::<f32>().unwrap()
-            };
-            let whole = run(None);
-            assert!((0..5).all(|step| run(Some(step)) == whole), "{kind:?}");
+            for composed in [[false; 2], [true; 2]] {
+                let whole = weights(kind, None, composed);
+                let resumed = |step| weights(kind, Some(step), composed);
+                assert!((0..5).all(|step| resumed(step) == whole), "{kind:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn composed_steps_are_the_same_and_go_on_from_others() {
+        for kind in [OptimizerKind::AdamW, OptimizerKind::Sgd] {
+            let whole = weights(kind, None, [false; 2]);
+            for composed in [[true, true], [true, false], [false, true]] {
+                let found = weights(kind, Some(3), composed);
+                let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-6 * b.abs();
+                assert!(found.iter().zip(&whole).all(near), "{kind:?}: {found:?} {whole:?}");
+            }
         }
     }
 
@@ -364,7 +311,8 @@ mod tests {
             clip_norm: 1e9,
             ..TrainingConfig::default()
         };
-        let mut optimizer = Optimizer::new([("w".to_owned(), var.clone())].into(), &config);
+        let mut optimizer =
+            Optimizer::new([("w".to_owned(), var.clone())].into(), &config).unwrap();
         let (mut w, mut m) = ([1.0f64, -2.0], [0.0; 2]);
         for _ in 0..3 {
             let grads = var.sqr().unwrap().sum_all().unwrap().backward().unwrap();
@@ -384,7 +332,8 @@ mod tests {
         let of = |factors: &[f64]| {
             let var = Var::new(&[3.0f32, 4.0], &Device::Cpu).unwrap();
             let config = TrainingConfig { clip_norm: 1e9, ..TrainingConfig::default() };
-            let mut optimizer = Optimizer::new([("w".to_owned(), var.clone())].into(), &config);
+            let mut optimizer =
+                Optimizer::new([("w".to_owned(), var.clone())].into(), &config).unwrap();
             for factor in factors {
                 let loss = (var.sqr().unwrap().sum_all().unwrap() * *factor).unwrap();
                 optimizer.add(&loss.backward().unwrap()).unwrap();
@@ -399,13 +348,13 @@ mod tests {
     #[test]
     fn the_rate_rises_then_falls_to_almost_zero() {
         let config = TrainingConfig { warmup_steps: 10, ..TrainingConfig::default() };
-        let optimizer = Optimizer::new(BTreeMap::new(), &config);
+        let optimizer = Optimizer::new(BTreeMap::new(), &config).unwrap();
         let rate = |step| optimizer.learning_rate(step, 100) / config.learning_rate;
         assert!((rate(0) - 0.1).abs() < 1e-12 && rate(9) <= 1.0);
         assert!((rate(50) - 0.5f64.powf(0.9)).abs() < 1e-12);
         assert!(rate(99) < 0.02);
         let config = TrainingConfig { schedule: Schedule::Cosine, ..config };
-        let optimizer = Optimizer::new(BTreeMap::new(), &config);
+        let optimizer = Optimizer::new(BTreeMap::new(), &config).unwrap();
         let rate = |step| optimizer.learning_rate(step, 100) / config.learning_rate;
         assert!((rate(50) - 0.5).abs() < 1e-12 && rate(99) < 0.001 && rate(4) == 0.5);
     }

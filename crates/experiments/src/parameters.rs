@@ -19,19 +19,21 @@ use sha2::{Digest, Sha256};
 #[derive(Clone)]
 pub struct Parameters {
     seed: u64,
+    device: Device,
     loaded: Arc<BTreeMap<String, Tensor>>,
     vars: Arc<Mutex<BTreeMap<String, Var>>>,
 }
 
 impl Parameters {
-    /// A store that draws with `seed` what `loaded` does not hold.
-    pub fn new(seed: u64, loaded: BTreeMap<String, Tensor>) -> Self {
-        Self { seed, loaded: Arc::new(loaded), vars: Arc::default() }
+    /// A store on `device` that draws with `seed` what `loaded`, wherever it is, does not hold.
+    pub fn new(seed: u64, loaded: BTreeMap<String, Tensor>, device: &Device) -> Self {
+        let device = device.clone();
+        Self { seed, device, loaded: Arc::new(loaded), vars: Arc::default() }
     }
 
     /// A builder whose requests end in this store.
     pub fn builder(&self) -> VarBuilder<'static> {
-        VarBuilder::from_backend(Box::new(self.clone()), DType::F32, Device::Cpu)
+        VarBuilder::from_backend(Box::new(self.clone()), DType::F32, self.device.clone())
     }
 
     /// All variables by name, running statistics included.
@@ -67,7 +69,9 @@ impl SimpleBackend for Parameters {
             return Ok(var.as_tensor().clone());
         }
         let values = match self.loaded.get(name) {
-            Some(tensor) if tensor.shape() == &shape => tensor.to_dtype(dtype)?,
+            Some(tensor) if tensor.shape() == &shape => {
+                tensor.to_device(device)?.to_dtype(dtype)?
+            }
             Some(tensor) => bail!(
                 "parameter {name}: the weights hold {:?}, the network expects {shape:?}",
                 tensor.shape()
@@ -154,7 +158,7 @@ mod tests {
     fn a_draw_depends_on_seed_and_name_only() {
         let init = Init::Randn { mean: 0.0, stdev: 1.0 };
         let of = |seed, names: &[&str]| -> Vec<f32> {
-            let vb = Parameters::new(seed, BTreeMap::new()).builder();
+            let vb = Parameters::new(seed, BTreeMap::new(), &Device::Cpu).builder();
             let draw = |name: &&str| vb.get_with_hints(64, name, init).unwrap();
             let drawn: Vec<_> = names.iter().map(draw).collect();
             drawn.last().unwrap().to_vec1().unwrap()

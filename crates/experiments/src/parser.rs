@@ -114,7 +114,7 @@ impl Stages {
 }
 
 impl Parser {
-    /// Builds the network with parameters drawn with `seed`, or taken from `pretrained`.
+    /// Builds the network on `device` with parameters drawn with `seed`, or taken from `pretrained`.
     ///
     /// # Errors
     ///
@@ -125,10 +125,11 @@ impl Parser {
         classes: usize,
         seed: u64,
         pretrained: Option<&Pretrained>,
+        device: &Device,
     ) -> anyhow::Result<(Self, Parameters)> {
         let own = pretrained.map_or_else(BTreeMap::new, |weights| weights.tensors.clone());
         let prefixed = own.iter().map(|(name, t)| (format!("backbone.{name}"), t.clone()));
-        let parameters = Parameters::new(seed, prefixed.collect());
+        let parameters = Parameters::new(seed, prefixed.collect(), device);
         let vb = parameters.builder();
         let (backbone, frozen_parameters) = match config.backbone_mode {
             BackboneMode::Frozen => {
@@ -136,8 +137,7 @@ impl Parser {
                 let is_parameter = |(name, _): &(&String, &Tensor)| !name.contains(".running_");
                 let count = own.iter().filter(is_parameter).map(|(_, t)| t.elem_count()).sum();
                 // Outside the store: what is frozen is no variable.
-                let vb =
-                    VarBuilder::from_tensors(own.into_iter().collect(), DType::F32, &Device::Cpu);
+                let vb = VarBuilder::from_tensors(own.into_iter().collect(), DType::F32, device);
                 (config.backbone.build(vb, NormMode::Frozen)?, count)
             }
             BackboneMode::Trained => (trained(config, &vb, NormMode::Trained)?, 0),
@@ -200,6 +200,11 @@ impl Parser {
         Ok((parser, parameters))
     }
 
+    /// Where it is; what it is given may be anywhere.
+    pub fn device(&self) -> &Device {
+        self.classifier[1].device()
+    }
+
     /// The number of classes.
     pub fn classes(&self) -> usize {
         self.classifier[1].elem_count()
@@ -210,7 +215,7 @@ impl Parser {
         self.frozen_parameters
     }
 
-    /// The feature maps that the rest of the network uses, finest first.
+    /// The feature maps that the rest of the network uses, finest first, on the CPU.
     ///
     /// # Shapes
     ///
@@ -221,14 +226,19 @@ impl Parser {
     ///
     /// An image that the backbone cannot take.
     pub fn features(&self, pixels: &Tensor) -> anyhow::Result<Vec<Tensor>> {
-        Ok(self.used(&self.backbone.forward(pixels, Phase::Eval)?))
+        let maps = self.maps(&Inputs::Pixels(pixels.clone()), Phase::Eval)?;
+        Ok(maps.iter().map(|map| map.to_device(&Device::Cpu)).collect::<Result<_, _>>()?)
     }
 
     /// The same of whatever the network starts from.
     pub(crate) fn maps(&self, inputs: &Inputs, phase: Phase) -> anyhow::Result<Vec<Tensor>> {
         Ok(match inputs {
-            Inputs::Features(maps) => maps.clone(),
-            Inputs::Pixels(pixels) => self.used(&self.backbone.forward(pixels, phase)?),
+            Inputs::Features(maps) => {
+                maps.iter().map(|map| map.to_device(self.device())).collect::<Result<_, _>>()?
+            }
+            Inputs::Pixels(pixels) => {
+                self.used(&self.backbone.forward(&pixels.to_device(self.device())?, phase)?)
+            }
         })
     }
 
@@ -492,7 +502,7 @@ mod tests {
                       "context": {{ "cell": {{ "kind": "none" }} }} }}"#
             );
             let config: ModelConfig = serde_json::from_str(&model).unwrap();
-            let (parser, parameters) = Parser::build(&config, 3, 0, None).unwrap();
+            let (parser, parameters) = Parser::build(&config, 3, 0, None, &Device::Cpu).unwrap();
             let pixels = Tensor::ones((1, 3, 64, 96), DType::F32, &Device::Cpu).unwrap();
             let logits = parser.logits(&Inputs::Pixels(pixels), Phase::Train).unwrap();
             let (_, classes, h, w) = logits.dims4().unwrap();
@@ -516,7 +526,7 @@ mod tests {
                 ..Default::default()
             };
             let config = ModelConfig { context, ..ModelConfig::default() };
-            let (parser, _) = Parser::build(&config, 3, 0, None).unwrap();
+            let (parser, _) = Parser::build(&config, 3, 0, None, &Device::Cpu).unwrap();
             let pixels = Tensor::ones((1, 3, 40, 48), DType::F32, &Device::Cpu).unwrap();
             parser.attention_at(&Inputs::Pixels(pixels), (2, 3)).unwrap()
         };

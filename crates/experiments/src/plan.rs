@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, ensure};
-use run_record::{Cell, Record, Sweep};
+use run_record::{Cell, DeviceChoice, Record, Sweep};
 
 use crate::config::{BackboneMode, CellConfig};
 use crate::feature_files::FeatureFolder;
@@ -39,6 +39,9 @@ pub struct Settings {
     pub state_every_s: u64,
     /// Whether the report may show photographs.
     pub photographs: Photographs,
+    /// Where networks run.
+    #[serde(default)]
+    pub device: DeviceChoice,
     /// Where a frozen backbone's features are kept; in memory if absent.
     pub features: Option<FeatureFolder>,
 }
@@ -51,6 +54,7 @@ impl Default for Settings {
             stale: Stale::Used,
             state_every_s: 60,
             photographs: Photographs::Shown,
+            device: DeviceChoice::Auto,
             features: None,
         }
     }

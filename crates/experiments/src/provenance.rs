@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 const CHECKOUT: &str = "SCENE_RNN_CHECKOUT";
 
 /// The state of the code, in the checkout that `SCENE_RNN_CHECKOUT` names or else in the current
-/// folder, and of this machine.
+/// folder, and of this machine; not where networks run.
 pub fn provenance() -> Provenance {
     let checkout = std::env::var_os(CHECKOUT).map_or_else(|| ".".into(), PathBuf::from);
     let git = |args: &[&str]| output(Command::new("git").current_dir(&checkout).args(args));
@@ -22,6 +22,7 @@ pub fn provenance() -> Provenance {
         dirty: changes.is_none_or(|changes| !changes.is_empty()),
         lock_sha256: lock.map_or_else(|_| "unknown".into(), |bytes| sha256(&bytes)),
         cpu: cpu(),
+        device: None,
         threads: rayon::current_num_threads() as u64,
         os: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         rustc: output(Command::new("rustc").arg("--version")).unwrap_or_else(|| "unknown".into()),

@@ -11,7 +11,7 @@ use crate::loaded::Loaded;
 use crate::plan::{Plan, Stale};
 use crate::progress::Progress;
 use crate::states::States;
-use crate::{cell, provenance, train};
+use crate::{cell, device, provenance, train};
 
 /// Names of cells that have no record in the end, by the reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl std::fmt::Display for Failed {
 ///
 /// # Errors
 ///
-/// A mistake in the request, found before training, a folder that cannot be written, or an
+/// A mistake in the request, found before training, a device that is not there, a folder that cannot be written, or an
 /// interrupt.
 pub fn run(
     plan: &Plan,
@@ -56,6 +56,7 @@ pub fn run(
     let Plan { settings, out_dir, .. } = plan;
     let folder = plan.records();
     let state_every = Duration::from_secs(settings.state_every_s);
+    let device = device::open(settings.device)?;
     let mut failed = Failed::default();
     let mut loaded: Option<(String, Result<Loaded, String>)> = None;
     let mut progress: Option<Progress> = None;
@@ -86,7 +87,7 @@ pub fn run(
         if loaded.as_ref().is_none_or(|(of, _)| *of != key) {
             // Given back before the next is read.
             drop(loaded.take());
-            let data = match Loaded::load(settings, config) {
+            let data = match Loaded::load(settings, config, &device) {
                 Err(error) if error.is::<Interrupted>() => return Err(error),
                 // A mistake in the request is better said before hours of training than after.
                 Err(error) if progress.is_none() => return Err(error),

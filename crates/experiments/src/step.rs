@@ -105,7 +105,7 @@ mod tests {
             let stage = BackboneConfig::default().stages().unwrap()[1].name.clone();
             let auxiliary = weight.map(|weight| AuxiliaryConfig { stage, channels: 4, weight });
             let model = ModelConfig { auxiliary, ..ModelConfig::default() };
-            let (parser, _) = Parser::build(&model, 3, 1, None).unwrap();
+            let (parser, _) = Parser::build(&model, 3, 1, None, &Device::Cpu).unwrap();
             let batch = batch(&[1, 3, 32, 32], 3);
             gradients(&parser, &batch, &plain(Phase::Train), &mut Clock::start()).unwrap().loss
         };
@@ -133,7 +133,7 @@ mod tests {
                 ..ModelConfig::default()
             };
             let of = |phase| {
-                let (parser, parameters) = Parser::build(&model, 3, 1, None).unwrap();
+                let (parser, parameters) = Parser::build(&model, 3, 1, None, &Device::Cpu).unwrap();
                 let batch = batch(&[2, 3, 65, 65], 3);
                 let made = gradients(&parser, &batch, &plain(phase), &mut Clock::start()).unwrap();
                 let grads = made.of.unwrap();

@@ -16,12 +16,12 @@ use crate::optimizer::Optimizer;
 use crate::parameters::Parameters;
 use crate::parser::Parser;
 use crate::progress::Progress;
-use crate::provenance;
 use crate::states::{Best, Cost, Position, State, States};
 use crate::step::Objective;
 use crate::tensor_file::Tensors;
 use crate::tiles::Cutting;
 use crate::vanishing::VanishingUnits;
+use crate::{device, provenance};
 
 /// What training leaves besides the parameters themselves.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,7 +85,7 @@ impl Training<'_> {
     pub fn run(&self, states: &mut States) -> anyhow::Result<Fit> {
         let Self { parser, parameters, config, seed, train, progress, name, .. } = *self;
         let mut clock = Clock::start();
-        let mut optimizer = Optimizer::new(parameters.trainable(), config);
+        let mut optimizer = Optimizer::new(parameters.trainable(), config)?;
         let mut cutting = Cutting::new(config.tiles.as_ref(), train.len());
         let (mut at, mut best) = self.begin(states, &mut optimizer, &mut cutting)?;
         let meter = Meter::start(at.cost);
@@ -169,8 +169,10 @@ impl Training<'_> {
         cutting: &mut Cutting,
     ) -> anyhow::Result<(Position, Option<Snapshot>)> {
         let say = |line: &str| self.progress.line(&format!("{}: {line}", self.name));
+        let device = device::name(self.parser.device());
+        let here = Provenance { device, ..provenance::provenance() };
         let Some(State { position: mut at, tensors }) = states.latest(&say)? else {
-            let at = Position { processes: vec![provenance::provenance()], ..Position::default() };
+            let at = Position { processes: vec![here], ..Position::default() };
             return Ok((at, None));
         };
         let [now, best, moments, borders] = parts(tensors);
@@ -184,7 +186,7 @@ impl Training<'_> {
         let epoch = (at.epoch + 1).min(epochs);
         say(&format!("goes on after step {}, in epoch {epoch}/{epochs}", at.step));
         self.progress.skip(done as u64);
-        at.processes.push(provenance::provenance());
+        at.processes.push(here);
         let best = at.best.map(|_| Snapshot(best));
         Ok((at, best))
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Context;
+use candle_core::Device;
 use scene_data::Split;
 
 use crate::clock::Clock;
@@ -30,6 +31,7 @@ pub fn run(
     seed: u64,
     data_root: Option<&Path>,
     weights: Option<&Path>,
+    device: &Device,
     steps: usize,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
@@ -40,7 +42,8 @@ pub fn run(
         Some(path) => Pretrained::find(path, &config.model.backbone)?,
         None => None,
     };
-    let (parser, parameters) = Parser::build(&config.model, classes, seed, pretrained.as_ref())?;
+    let pretrained = pretrained.as_ref();
+    let (parser, parameters) = Parser::build(&config.model, classes, seed, pretrained, device)?;
     let trainable = parameters.trainable();
     let count: usize = trainable.values().map(|var| var.elem_count()).sum();
     writeln!(
@@ -51,7 +54,7 @@ pub fn run(
         count as f64 / 1e6,
     )?;
     let training = &config.training;
-    let mut optimizer = Optimizer::new(trainable, training);
+    let mut optimizer = Optimizer::new(trainable, training)?;
     let mut cutting = Cutting::new(training.tiles.as_ref(), train.len());
     let units = VanishingUnits::of(config, &parameters);
     let objective =

@@ -56,6 +56,12 @@ pub enum Error {
         /// Why not.
         problem: String,
     },
+    /// A device that there is not.
+    #[error("`{text}` is no device: expected auto, cpu or cuda:N, as in cuda:0")]
+    Device {
+        /// What was given.
+        text: String,
+    },
     /// A file that holds no record this version can use.
     #[error("{}: {problem}", file.display())]
     Record {

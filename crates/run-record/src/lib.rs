@@ -32,6 +32,7 @@
 //! a process that only lists or compares cells needs no tensors.
 
 mod cell;
+mod device;
 mod error;
 mod names;
 mod record;
@@ -40,6 +41,7 @@ mod sweep;
 mod tables;
 
 pub use cell::Cell;
+pub use device::DeviceChoice;
 pub use error::{Error, Result};
 pub use names::{nearest, with_nearest};
 pub use record::{

@@ -140,6 +140,9 @@ pub struct Provenance {
     pub lock_sha256: String,
     /// The processor's model name.
     pub cpu: String,
+    /// The device that the network was on, if that was another than the processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
     /// Worker threads.
     pub threads: u64,
     /// The operating system.

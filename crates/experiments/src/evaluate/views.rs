@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn one_plain_view_is_the_plain_prediction() -> anyhow::Result<()> {
-        let (parser, _) = Parser::build(&ModelConfig::default(), 4, 0, None)?;
+        let (parser, _) = Parser::build(&ModelConfig::default(), 4, 0, None, &Device::Cpu)?;
         let image = photograph(56, 40);
         let plain = predict_views(&parser, &image, &EvaluationConfig::default())?;
         let planes = normalised_planes(&image, IMAGENET_MEAN, IMAGENET_STD);
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn mirrored_views_make_the_prediction_symmetric() -> anyhow::Result<()> {
-        let (parser, _) = Parser::build(&ModelConfig::default(), 4, 0, None)?;
+        let (parser, _) = Parser::build(&ModelConfig::default(), 4, 0, None, &Device::Cpu)?;
         let config = EvaluationConfig {
             mirror: Mirror::Averaged,
             scales: vec![0.75, 1.0],

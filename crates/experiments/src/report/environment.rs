@@ -46,7 +46,10 @@ pub(super) fn programs(results: &Results<'_>) -> Table {
             format!("{}{}", p.revision, if p.dirty { ", with uncommitted changes" } else { "" })
         }),
         ("SHA-256 of Cargo.lock", |p| p.lock_sha256.clone()),
-        ("processor", |p| p.cpu.clone()),
+        ("processor", |p| match &p.device {
+            Some(device) => format!("{}, network on {device}", p.cpu),
+            None => p.cpu.clone(),
+        }),
         ("threads", |p| p.threads.to_string()),
         ("system", |p| p.os.clone()),
         ("compiler", |p| p.rustc.clone()),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use run_record::Sweep;
 
 use super::{Launcher, Request};
+use crate::device::OnDevice;
 use crate::feature_files::FeatureFolder;
 use crate::plan::{Settings, Stale};
 use crate::report::Photographs;
@@ -26,6 +27,8 @@ pub struct Args {
     /// A file of pretrained weights, or a folder that holds it.
     #[arg(long)]
     weights: Option<PathBuf>,
+    #[command(flatten)]
+    on: OnDevice,
     /// Keep a frozen backbone's features in files in this folder instead of in memory; runs that ask
     /// for the same features use them again.
     #[arg(long, value_name = "DIR")]
@@ -102,6 +105,7 @@ impl Args {
             stale: if self.refresh { Stale::Rerun } else { Stale::Used },
             state_every_s: self.state_every,
             photographs: self.published.photographs(),
+            device: self.on.device,
             features: self.features.map(|path| FeatureFolder { path, limit_bytes }),
         };
         let launcher = match self.launcher {

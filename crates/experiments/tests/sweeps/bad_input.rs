@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::tiny::{folder, reproduce};
+use crate::tiny::{folder, refused, reproduce, run};
 use candle_core::{DType, Device, Tensor};
 use scene_data::beacons::BeaconsConfig;
 use scene_data::{Layout, synth};
@@ -112,4 +112,21 @@ fn an_output_folder_that_cannot_be_made_is_said_before_training() {
     std::fs::write(dir.path().join("out"), "a file").unwrap();
     let message = refusal(dir.path(), &[]);
     assert!(message.contains("the output folder out/cells cannot be made"), "{message}");
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_device_that_the_program_was_not_built_for_is_said_before_anything_is_written() {
+    let dir = folder(1);
+    let message = refusal(dir.path(), &["--device", "cuda:0"]);
+    assert!(
+        message.starts_with("error: --device cuda:0: this program was built for the CPU alone")
+    );
+    assert!(message.contains("cargo build --release --features cuda"), "{message}");
+    assert!(!dir.path().join("out").exists());
+    for command in [&["predict", "r.json", "p.png", "--out-dir", "out"][..], &["verify", "r.json"]]
+    {
+        let output = run(dir.path(), &[command, &["--device", "cuda:0"]].concat());
+        assert!(refused(&output).starts_with("error: --device cuda:0: this program"));
+    }
 }

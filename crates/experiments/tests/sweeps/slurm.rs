@@ -249,6 +249,11 @@ fn a_plan_is_the_same_whoever_runs_it_and_names_its_cells() {
     said(&run(dir, &["run", plan]));
     assert!(said(&run(dir, &["report", plan])).contains("| `fcn` |"));
 
+    // One of before there was a choice of devices.
+    fs::write(&file, text.replace("device = \"auto\"\n", "")).unwrap();
+    assert!(!fs::read_to_string(&file).unwrap().contains("device"));
+    said(&run(dir, &["run", plan]));
+
     // What another program would have planned, and what is no plan.
     fs::write(&file, text.replace(&stem(1), "fcn-seed1-000000000000")).unwrap();
     let message = refused(&run(dir, &["run", plan, "--cell", "0"]));

@@ -1,0 +1,167 @@
+//! The device that a network runs on: chosen once, by who starts the program.
+
+use anyhow::{Context, ensure};
+use candle_core::utils::cuda_is_available;
+use candle_core::{Device, DeviceLocation};
+use run_record::DeviceChoice;
+
+/// The option for it.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct OnDevice {
+    /// Where the network runs: auto, cpu or cuda:N. auto is the first CUDA device, if this program
+    /// was built with the feature `cuda` and there is one, else the CPU.
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
+}
+
+/// Whether this program can open that device where there is one.
+///
+/// # Errors
+///
+/// A CUDA device, if the program was built for the CPU alone.
+pub fn check(choice: DeviceChoice) -> anyhow::Result<()> {
+    ensure!(
+        cuda_is_available() || !matches!(choice, DeviceChoice::Cuda(_)),
+        "--device {choice}: this program was built for the CPU alone; build it where there is a \
+         CUDA toolkit with `cargo build --release --features cuda`, as `cargo xtask` does when it is \
+         given that option"
+    );
+    Ok(())
+}
+
+/// Opens a device; says so where `auto` finds none that works.
+///
+/// # Errors
+///
+/// As [`check`]; a CUDA device that is not there.
+pub fn open(choice: DeviceChoice) -> anyhow::Result<Device> {
+    check(choice)?;
+    match choice {
+        DeviceChoice::Cuda(number) => Device::new_cuda(number)
+            .with_context(|| format!("--device {choice}: it cannot be used")),
+        DeviceChoice::Auto if cuda_is_available() => {
+            Ok(Device::new_cuda(0).unwrap_or_else(|error| {
+                eprintln!("no CUDA device can be used ({error}), so the CPU is");
+                Device::Cpu
+            }))
+        }
+        DeviceChoice::Auto | DeviceChoice::Cpu => Ok(Device::Cpu),
+    }
+}
+
+/// What records call it, as in `cuda:0 (NVIDIA H100 80GB HBM3)`; none for the CPU.
+pub fn name(device: &Device) -> Option<String> {
+    match device.location() {
+        DeviceLocation::Cuda { gpu_id } => Some(match model(device) {
+            Some(model) => format!("cuda:{gpu_id} ({model})"),
+            None => format!("cuda:{gpu_id}"),
+        }),
+        _ => None,
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn model(device: &Device) -> Option<String> {
+    device.as_cuda_device().ok()?.cuda_stream().context().name().ok()
+}
+
+#[cfg(not(feature = "cuda"))]
+fn model(_: &Device) -> Option<String> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use backbone::Phase;
+    use candle_core::Tensor;
+    use grid_ops::composing;
+    use serde_json::json;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::config::ModelConfig;
+    use crate::data::{Batch, Inputs};
+    use crate::parser::Parser;
+    use crate::step::gradients;
+
+    #[test]
+    fn the_cpu_is_there_and_goes_without_saying() {
+        let device = open(DeviceChoice::Cpu).unwrap();
+        assert!(device.is_cpu());
+        assert_eq!(name(&device), None);
+    }
+
+    fn flat(t: &Tensor) -> Vec<f32> {
+        t.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    /// What a network gives for images, and in training its loss and the gradients of all that it
+    /// learns.
+    fn all(model: &ModelConfig, phase: Phase) -> Vec<(String, Vec<f32>)> {
+        let (parser, parameters) = Parser::build(model, 3, 1, None, &Device::Cpu).unwrap();
+        let values = (0..2 * 3 * 33 * 35).map(|at| (at as f32 * 0.37).sin()).collect();
+        let pixels = Tensor::from_vec(values, (2, 3, 33, 35), &Device::Cpu).unwrap();
+        let labels = (0..2 * 33 * 35).map(|at| (at / 7 % 3) as u8).collect();
+        let labels = Tensor::from_vec(labels, (2, 33, 35), &Device::Cpu).unwrap();
+        let batch = Batch { inputs: Inputs::Pixels(pixels), labels };
+        let logits = flat(&parser.logits(&batch.inputs, Phase::Eval).unwrap());
+        let made = gradients(&parser, &batch, None, phase, &mut Clock::start()).unwrap();
+        let grads = made.of.unwrap();
+        let mut all =
+            vec![("logits".to_owned(), logits), ("loss".to_owned(), vec![made.loss as f32])];
+        let of = |(name, var): (String, candle_core::Var)| (name, flat(grads.get(&var).unwrap()));
+        all.extend(parameters.trainable().into_iter().map(of));
+        let statistics = parser.running_statistics();
+        all.extend(statistics.iter().map(|(name, values)| (name.clone(), flat(values))));
+        all
+    }
+
+    /// Every kind of backbone and of context, as they run off the CPU.
+    #[test]
+    fn networks_of_compositions_are_the_same() {
+        let scan = |graph, aggregation| json!({ "kind": "scan", "graph": graph, "aggregation": aggregation });
+        let tanh = json!({ "attention": "tanh-additive" });
+        let contexts = [
+            json!({ "cell": scan("dense", tanh.clone()), "join": "dia" }),
+            json!({ "cell": scan("dag8", json!("mean")), "recurrent_weight": "both" }),
+            json!({ "cell": scan("dense", json!("mean")), "recurrent_weight": "eigenvalue-normalised" }),
+            json!({ "cell": { "kind": "hippo", "order": 4 } }),
+            json!({ "cell": { "kind": "quadrant-attention" } }),
+        ];
+        let small = json!({ "kind": "small-cnn" });
+        let backbones = [
+            json!({ "kind": "vgg-16", "norm": "batch" }),
+            json!({ "kind": "resnet-18", "width": 8 }),
+            json!({ "kind": "resnet-50", "width": 8, "output_stride": 8 }),
+            json!({ "kind": "mobilenet-v2" }),
+            json!({ "kind": "squeezenet-1.1" }),
+        ];
+        let with = |context: &serde_json::Value| (small.clone(), context.clone());
+        let on = |backbone: &serde_json::Value| (backbone.clone(), contexts[0].clone());
+        for (backbone, mut context) in contexts.iter().map(with).chain(backbones.iter().map(on)) {
+            context["hidden_channels"] = json!(8);
+            context["attention_channels"] = json!(4);
+            let model = json!({
+                "backbone": backbone, "context_stride": 8, "skip_stride": 4, "adapter_channels": 8,
+                "skip_channels": 4, "context": context,
+            });
+            let model: ModelConfig = serde_json::from_value(model).unwrap();
+            let kernels = all(&model, Phase::Train);
+            for phase in [Phase::Train, Phase::TrainRecomputing] {
+                let composed = composing(|| all(&model, phase));
+                for ((name, expected), (again, found)) in kernels.iter().zip(&composed) {
+                    assert_eq!((name, expected.len()), (again, found.len()));
+                    let norm =
+                        |x: &mut dyn Iterator<Item = f32>| x.map(|x| x * x).sum::<f32>().sqrt();
+                    let size = norm(&mut expected.iter().copied());
+                    let far = norm(&mut expected.iter().zip(found).map(|(a, b)| a - b));
+                    assert!(
+                        far <= 1e-3 * size + 1e-6,
+                        "{name} of {backbone} {context}: {far} {size}"
+                    );
+                }
+                assert_eq!(kernels.len(), composed.len());
+            }
+        }
+    }
+}
