@@ -37,7 +37,7 @@ fn states(dir: &Path, out_dir: &str) -> Vec<std::path::PathBuf> {
 }
 
 /// The same weights and numbers, and nothing left over.
-fn assert_same(dir: &Path, whole: &str, other: &str) {
+pub(crate) fn assert_same(dir: &Path, whole: &str, other: &str) {
     let (a, b) = (records(dir, whole), records(dir, other));
     assert_eq!(a.len(), b.len());
     assert!(a.iter().zip(&b).all(|(a, b)| a.same_results(b)), "{a:?}\n{b:?}");
@@ -45,7 +45,7 @@ fn assert_same(dir: &Path, whole: &str, other: &str) {
     assert_eq!(states(dir, other), Vec::<std::path::PathBuf>::new());
 }
 
-fn run(mut command: Command) -> (bool, String) {
+pub(crate) fn run(mut command: Command) -> (bool, String) {
     let output = command.output().unwrap();
     (output.status.success(), String::from_utf8(output.stderr).unwrap())
 }

@@ -6,6 +6,8 @@ mod compare;
 mod configs;
 mod eval;
 mod kill;
+#[cfg(target_os = "linux")]
+mod read_only;
 mod runs;
 mod slurm;
 mod tiny;
