@@ -106,7 +106,7 @@ pub(crate) fn scan_in_grid(
     let shape = checked(input.dims(), weights, None, scan)?;
     count_macs(macs(input.dims(), weights, shape, scan));
     let corners = Direction::ALL.map(|direction| at.corner_of(direction));
-    if !input.device().is_cpu() {
+    if is_composed(input) {
         return composed::in_grid(input, weights, None, scan, &corners);
     }
     let kernel = op::ScanKernel { corners, ..kernel_of(input.dims(), shape, scan) };

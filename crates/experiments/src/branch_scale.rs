@@ -52,7 +52,7 @@ mod tests {
     fn a_stage_has_one_cell_that_goes_on_from_block_to_block() {
         let config = serde_json::json!({ "kind": "resnet-18", "width": 8, "blocks": [2, 1] });
         let config: BackboneConfig = serde_json::from_value(config).unwrap();
-        let parameters = Parameters::new(0, BTreeMap::new());
+        let parameters = Parameters::new(0, BTreeMap::new(), &Device::Cpu);
         let scale = dia(&config, &parameters.builder()).unwrap();
         let groups: std::collections::BTreeSet<String> = parameters
             .all()

@@ -62,7 +62,8 @@ pub fn compress(request: &Request) -> anyhow::Result<String> {
     let config = CellConfig::from_value(&record.cell.config)?;
     let pretrained = network.pretrained(&config, &record)?;
     let (classes, seed) = (record.dataset.classes.len(), record.cell.seed);
-    let (parser, parameters) = Parser::build(&config.model, classes, seed, pretrained.as_ref())?;
+    let (pretrained, device) = (pretrained.as_ref(), before.parser.device());
+    let (parser, parameters) = Parser::build(&config.model, classes, seed, pretrained, device)?;
     let snapshot = Snapshot(all);
     snapshot.restore(&parser, &parameters)?;
     let smaller_file = checkpoint::file(&request.out_dir, &record.cell.file_stem());

@@ -80,9 +80,9 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::config::ModelConfig;
-    use crate::data::{Batch, Inputs};
+    use crate::data::{Batch, Inputs, View};
     use crate::parser::Parser;
-    use crate::step::gradients;
+    use crate::step::{Objective, gradients};
 
     #[test]
     fn the_cpu_is_there_and_goes_without_saying() {
@@ -103,9 +103,11 @@ mod tests {
         let pixels = Tensor::from_vec(values, (2, 3, 33, 35), &Device::Cpu).unwrap();
         let labels = (0..2 * 33 * 35).map(|at| (at / 7 % 3) as u8).collect();
         let labels = Tensor::from_vec(labels, (2, 33, 35), &Device::Cpu).unwrap();
-        let batch = Batch { inputs: Inputs::Pixels(pixels), labels };
+        let picks = vec![(0, View::Plain), (1, View::Plain)];
+        let batch = Batch { inputs: Inputs::Pixels(pixels), labels, picks };
         let logits = flat(&parser.logits(&batch.inputs, Phase::Eval).unwrap());
-        let made = gradients(&parser, &batch, None, phase, &mut Clock::start()).unwrap();
+        let objective = Objective { class_weights: None, units: None, phase };
+        let made = gradients(&parser, &batch, &objective, &mut Clock::start()).unwrap();
         let grads = made.of.unwrap();
         let mut all =
             vec![("logits".to_owned(), logits), ("loss".to_owned(), vec![made.loss as f32])];

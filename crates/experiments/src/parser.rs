@@ -363,12 +363,13 @@ impl Parser {
         };
         let (skip, joined) = match inputs {
             Inputs::Pixels(pixels) => {
-                let maps = self.used(&self.backbone.forward(&part(pixels, stride)?, phase)?);
+                let maps = self.maps(&Inputs::Pixels(part(pixels, stride)?), phase)?;
                 let (skip, joined) = self.joined(&maps)?;
                 (skip.cloned(), joined)
             }
-            Inputs::Features(maps) => {
-                let (skip, joined) = self.joined(maps)?;
+            Inputs::Features(_) => {
+                let maps = self.maps(inputs, phase)?;
+                let (skip, joined) = self.joined(&maps)?;
                 let each = |map: &Tensor| map.dim(2).map(|rows| rows / at.grid.0);
                 let skip = skip.map(|map| part(map, each(map)?)).transpose()?;
                 (skip, part(&joined, 1)?)

@@ -1,7 +1,7 @@
 //! Steps on the tiles of a batch's images, with what lies behind each (MPTT).
 
 use anyhow::ensure;
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use dense_rnn::{TileAt, TileBorder};
 use rand::seq::SliceRandom;
 
@@ -157,7 +157,7 @@ impl Tiles {
             let all: Vec<f32> =
                 all.flat_map(|pick| self.memory.fetch(&head, slot(pick), len)).collect();
             let shape = if side == Side::Corner { vec![n, d] } else { vec![n, units, d] };
-            Ok(Tensor::from_vec(all, shape, &Device::Cpu)?)
+            Ok(Tensor::from_vec(all, shape, parser.device())?)
         };
         let border = |k: usize| -> anyhow::Result<TileBorder> {
             Ok(TileBorder {
@@ -234,6 +234,8 @@ fn after(
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
     use crate::config::{CellConfig, ModelConfig};
     use crate::data::Inputs;
@@ -278,7 +280,7 @@ mod tests {
     #[test]
     fn what_is_remembered_becomes_exact_where_nothing_changes() {
         for graph in ["dag4", "dag8", "dense"] {
-            let (parser, _) = Parser::build(&model(graph), 3, 1, None).unwrap();
+            let (parser, _) = Parser::build(&model(graph), 3, 1, None, &Device::Cpu).unwrap();
             let batch = batch(3);
             let mut tiles = Tiles {
                 config: TilesConfig { grid: [2, 2], border: TileBorders::Stale, smoothing: 0.0 },
@@ -323,7 +325,7 @@ mod tests {
     /// From the features of whole images, tiles with what lies exactly behind them are whole images.
     #[test]
     fn tiles_of_features_are_parts_of_the_whole() {
-        let (parser, _) = Parser::build(&model("dense"), 3, 1, None).unwrap();
+        let (parser, _) = Parser::build(&model("dense"), 3, 1, None, &Device::Cpu).unwrap();
         let inputs = Inputs::Features(parser.maps(&batch(3).inputs, Phase::Eval).unwrap());
         let whole = parser.logits(&inputs, Phase::Eval).unwrap(); // [2, 3, 12, 16]
         let at = TileAt { corner: (3, 4), size: (3, 4), grid: (6, 8) };
@@ -340,7 +342,7 @@ mod tests {
 
     #[test]
     fn images_that_do_not_divide_are_refused_with_what_would() {
-        let (parser, _) = Parser::build(&model("dense"), 3, 1, None).unwrap();
+        let (parser, _) = Parser::build(&model("dense"), 3, 1, None, &Device::Cpu).unwrap();
         let message = parser.tile_units((48, 60), [2, 2]).unwrap_err().to_string();
         assert!(message.ends_with("expected multiples of 16 rows and 16 columns"), "{message}");
     }

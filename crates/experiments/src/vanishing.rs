@@ -71,7 +71,8 @@ mod tests {
             "training": { "unit_lasso": { "weight": 0.5, "threshold": 0.1 } },
         });
         let config = CellConfig::from_value(&value).unwrap();
-        let (_, parameters) = Parser::build(&config.model, 3, 1, None).unwrap();
+        let (_, parameters) =
+            Parser::build(&config.model, 3, 1, None, &candle_core::Device::Cpu).unwrap();
         let units = VanishingUnits::of(&config, &parameters).unwrap();
         let own = config.model.context.unit_lasso(&units.tensors()).unwrap();
         let value = |t: &Tensor| t.to_scalar::<f32>().unwrap();
