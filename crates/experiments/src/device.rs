@@ -149,19 +149,20 @@ mod tests {
             });
             let model: ModelConfig = serde_json::from_value(model).unwrap();
             let kernels = all(&model, Phase::Train);
+            let norm = |x: &mut dyn Iterator<Item = f32>| x.map(|x| x * x).sum::<f32>().sqrt();
+            let learns = kernels.iter().filter(|(name, _)| !name.contains(".running_"));
+            let whole = norm(&mut learns.skip(2).flat_map(|(_, values)| values.iter().copied()));
             for phase in [Phase::Train, Phase::TrainRecomputing] {
                 let composed = composing(|| all(&model, phase));
                 for ((name, expected), (again, found)) in kernels.iter().zip(&composed) {
                     assert_eq!((name, expected.len()), (again, found.len()));
-                    let norm =
-                        |x: &mut dyn Iterator<Item = f32>| x.map(|x| x * x).sum::<f32>().sqrt();
                     let size = norm(&mut expected.iter().copied());
                     let far = norm(&mut expected.iter().zip(found).map(|(a, b)| a - b));
-                    // Rounding moves a unit over the bend of a ReLU here and there, and of a bias before
-                    // a norm leaves what thousands of terms that cancel do.
+                    // Rounding moves units over the bends of ReLUs, whose share of a small gradient
+                    // may be large; of the whole it is not.
                     assert!(
-                        far <= 1e-2 * size + 1e-5,
-                        "{name} of {backbone} {context}: {far} {size}"
+                        far <= 1e-2 * size + 1e-3 * whole,
+                        "{name} of {backbone} {context}: {far} {size} {whole}"
                     );
                 }
                 assert_eq!(kernels.len(), composed.len());

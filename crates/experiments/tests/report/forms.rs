@@ -67,7 +67,7 @@ fn of_html(text: &str) -> Vec<Row> {
 
 #[test]
 fn every_form_of_the_table_holds_the_same_numbers() {
-    for (name, some) in [("synthetic", ["58.9", "57.0", "60.7"]), ("camvid", ["0.4", "0.1", "0.7"])]
+    for (name, some) in [("synthetic", ["55.4", "39.2", "71.6"]), ("camvid", ["0.4", "0.1", "0.7"])]
     {
         let (sweep, records) = committed(name);
         let dir = written(&sweep, &records);

@@ -55,7 +55,8 @@ fn a_network_without_the_units_that_vanished_is_the_same_and_smaller() {
 [[arm]]
 name = "iss"
 config.model.context.cell = { kind = "scan", graph = "dense", aggregation = "mean" }
-config.training.unit_lasso = { weight = 5e-2, threshold = 3e-2 }
+config.training.learning_rate = 5e-2
+config.training.unit_lasso = { weight = 1.0, threshold = 0.2 }
 "#,
     );
     let sweep = |arm: &str| reproduce(dir.path(), arm, &["--seeds", "0", "--arms", arm]).status();
