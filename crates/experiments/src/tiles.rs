@@ -341,6 +341,31 @@ mod tests {
     }
 
     #[test]
+    fn the_views_of_an_image_are_remembered_apart() {
+        let picks = (0..4).flat_map(|index| [(index, View::Plain), (index, View::Mirrored)]);
+        assert!(picks.map(|pick| slot(&pick)).eq(0..8));
+    }
+
+    /// A look at the whole image ahead of a step leaves no trace in running statistics.
+    #[test]
+    fn exact_borders_move_no_statistics() {
+        let statistics = |border| {
+            let (parser, _) = Parser::build(&model("dense"), 3, 1, None, &Device::Cpu).unwrap();
+            let config = TilesConfig { grid: [2, 2], border, smoothing: 1.0 };
+            let objective = Objective { class_weights: None, units: None, phase: Phase::Train };
+            let mut clock = Clock::start();
+            let mut cutting = Cutting::new(Some(&config), 4);
+            let made = cutting.gradients(&parser, &batch(3), 1, &objective, &mut clock);
+            assert!(made.unwrap().of.is_some());
+            let of = |(name, t): (String, Tensor)| {
+                (!name.starts_with("fusion")).then(|| (name, flat(&t)))
+            };
+            parser.running_statistics().into_iter().filter_map(of).collect::<Vec<_>>()
+        };
+        assert_eq!(statistics(TileBorders::Exact), statistics(TileBorders::Zero));
+    }
+
+    #[test]
     fn images_that_do_not_divide_are_refused_with_what_would() {
         let (parser, _) = Parser::build(&model("dense"), 3, 1, None, &Device::Cpu).unwrap();
         let message = parser.tile_units((48, 60), [2, 2]).unwrap_err().to_string();
