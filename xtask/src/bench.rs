@@ -35,9 +35,9 @@ pub(crate) struct Args {
     /// A Python that has torch, numpy and Pillow; without it, an environment is made in the user's cache folder.
     #[arg(long, requires = "peers", value_name = "PATH")]
     python: Option<PathBuf>,
-    /// Only cases whose name contains this.
-    #[arg(long, default_value = "")]
-    only: String,
+    /// Only cases whose name contains this; may be repeated.
+    #[arg(long, value_name = "PART")]
+    only: Vec<String>,
     /// How often each side has its turn; the median counts.
     #[arg(long, requires = "peers", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -53,7 +53,8 @@ pub(crate) fn run(project: &Project, args: &Args) -> anyhow::Result<()> {
     if !args.peers {
         let mut cargo = cargo(project);
         cargo.args(["bench", "--locked", "--package", "benches", "--bench", "operations", "--"]);
-        let status = cargo.arg(&args.only).status().context("starting cargo")?;
+        // What criterion takes is a regular expression.
+        let status = cargo.arg(args.only.join("|")).status().context("starting cargo")?;
         ensure!(status.success(), "the suites failed, see above");
         return Ok(());
     }
@@ -74,8 +75,8 @@ pub(crate) fn run(project: &Project, args: &Args) -> anyhow::Result<()> {
         || Side::start(Command::new(&python).arg(&theirs).env("PEER_THREADS", &threads));
     let (_, cases) = start_ours()?;
     let cases = cases["cases"].as_array().cloned().context("our side did not list its cases")?;
-    let chosen: Vec<_> = cases.into_iter().filter(|case| name(case).contains(&args.only)).collect();
-    ensure!(!chosen.is_empty(), "no case's name contains `{}`", args.only);
+    let chosen: Vec<_> = cases.into_iter().filter(|case| is_asked(case, &args.only)).collect();
+    ensure!(!chosen.is_empty(), "no case's name contains `{}`", args.only.join("` or `"));
     let mut rows = Vec::new();
     let mut versions = Value::Null;
     for case in &chosen {
@@ -132,14 +133,14 @@ fn our_side(project: &Project) -> anyhow::Result<PathBuf> {
 }
 
 /// Time and peak memory of scans on larger and larger grids, a fresh process each.
-fn growth(project: &Project, only: &str) -> anyhow::Result<()> {
+fn growth(project: &Project, only: &[String]) -> anyhow::Result<()> {
     let ours = our_side(project)?;
     let start = || Side::start(keep_memory(&mut Command::new(&ours)));
     let (_, cases) = start()?;
     let cases = cases["growth"].as_array().cloned().context("our side did not list its cases")?;
     println!("| scan | ms | × | peak, MiB |\n|---|---|---|---|");
     let mut before: Option<(String, f64)> = None;
-    for case in cases.iter().filter(|case| name(case).contains(only)) {
+    for case in cases.iter().filter(|case| is_asked(case, only)) {
         let (mut side, _) = start()?;
         let request = json!({ "case": case, "pass": "forward-backward", "seconds": 0.3 });
         let answer = side.ask(&request)?;
@@ -185,6 +186,11 @@ fn cpu() -> String {
     let line = info.lines().find_map(|line| line.strip_prefix("model name"));
     let name = line.and_then(|line| line.split_once(':')).map(|(_, name)| name.trim());
     name.unwrap_or(std::env::consts::ARCH).to_owned()
+}
+
+/// True where any of `parts` is in the case's name, or there are none.
+fn is_asked(case: &Value, parts: &[String]) -> bool {
+    parts.is_empty() || parts.iter().any(|part| name(case).contains(part))
 }
 
 /// One of the two programs, which answers line by line.

@@ -282,3 +282,73 @@ fn diverged(at: &Position, what: &str, states: &States) -> String {
         at.step
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+    use scene_data::Split;
+
+    use super::*;
+    use crate::config::CellConfig;
+
+    fn config(epochs: usize) -> CellConfig {
+        let value = serde_json::json!({
+            "dataset": {
+                "kind": "beacons", "size_px": 32, "textures": 1, "beacon_px": 7,
+                "train_images": 2, "val_images": 1, "test_images": 0,
+            },
+            "model": { "skip_stride": 4, "context": {
+                "hidden_channels": 4,
+                "cell": { "kind": "scan", "graph": "dense", "aggregation": "mean" },
+            } },
+            "training": {
+                "epochs": epochs, "batch_size": 2, "flip": "off",
+                "tiles": { "grid": [2, 2], "border": "stale" },
+            },
+        });
+        CellConfig::from_value(&value).unwrap()
+    }
+
+    /// The numbers of findings at all borders after so many epochs of one each, and whether anything
+    /// was passed on to what is remembered.
+    fn borders_after(epochs: usize) -> (Vec<u32>, bool) {
+        let config = config(epochs);
+        let examples = |split| Examples::new(config.dataset.open(None, split).unwrap()).unwrap();
+        let (parser, parameters) = Parser::build(&config.model, 2, 0, None, &Device::Cpu).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let never = std::time::Duration::MAX;
+        let mut states = States::open(dir.path(), "cell", "hash", never).unwrap().unwrap();
+        let training = Training {
+            parser: &parser,
+            parameters: &parameters,
+            units: None,
+            config: &config.training,
+            seed: 0,
+            train: &examples(Split::Train),
+            val: &examples(Split::Val),
+            protocol: Protocol::Beacons,
+            progress: &Progress::new(0),
+            name: "cell",
+        };
+        training.run(&mut states).unwrap();
+        let state = states.latest(&|line| panic!("{line}")).unwrap().unwrap();
+        let [_, _, _, borders] = parts(state.tensors);
+        let of = |part: &'static str| {
+            borders.iter().filter(move |(name, _)| name.ends_with(part)).map(|(_, tensor)| tensor)
+        };
+        // Every other view is a mirrored one, which is not shown.
+        let counts = of(".count").flat_map(|t| t.to_vec1::<u32>().unwrap().into_iter().step_by(2));
+        let kept = of(".kept").flat_map(|t| t.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+        (counts.collect(), kept.into_iter().any(|x| x != 0.0))
+    }
+
+    #[test]
+    fn an_epoch_ends_with_what_was_found_twice_being_remembered() {
+        for (epochs, count, passed) in [(1, 1, false), (2, 0, true), (3, 1, true)] {
+            let (counts, kept) = borders_after(epochs);
+            assert!(!counts.is_empty());
+            assert!(counts.iter().all(|&n| n == count), "{epochs}: {counts:?}");
+            assert_eq!(kept, passed, "{epochs}");
+        }
+    }
+}

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use crate::conv2d::Activation;
 use crate::error::checked_grid;
 use crate::kernel3::{self, Kernel3};
+use crate::shared::Shared;
 use crate::simd::{sum, sum_of_products};
 use crate::{Error, Real, Result, composed, inlined, is_composed, simd, unwritten};
 
@@ -139,24 +140,14 @@ impl Kernel3 for Norm {
 
     fn forward<T: Real>(&self, [x, gamma, beta]: [&[T]; 3]) -> Vec<T> {
         let count = (x.len() / self.c) as f64;
-        let statistics_of = |c: usize| {
-            let mean = planes(x, c, self.c, self.plane).map(sum).sum::<f64>() / count;
-            let m = T::of(mean);
-            let squares = planes(x, c, self.c, self.plane).map(|p| sum_of_products(p, m, p, m));
-            // m is the mean rounded; the second term takes the rounding out again.
-            let off = mean - m.to_f64().unwrap_or(f64::NAN);
-            let var = squares.sum::<f64>() / count - off * off;
-            Channel { mean, var: var.max(0.0) }
-        };
-        let statistics: Vec<Channel> = (0..self.c).into_par_iter().map(statistics_of).collect();
         let gate = self.activation.gate::<T>();
         // SAFETY: every plane is written below.
         #[allow(unsafe_code, reason = "results are not zeroed first")]
-        let mut y = unsafe { unwritten(x.len()) };
+        let mut all_y = unsafe { unwritten(x.len()) };
+        let shared = Shared::new(&mut all_y);
         let normalise = inlined(
             #[inline(always)]
-            |c: usize, y: &mut [T], x: &[T]| {
-                let Channel { mean, var } = statistics[c];
+            |c: usize, Channel { mean, var }: Channel, y: &mut [T], x: &[T]| {
                 let scale = gamma[c] * T::of(1.0 / (var + self.eps).sqrt());
                 let (mean, beta) = (T::of(mean), beta[c]);
                 for (y, &x) in y.iter_mut().zip(x) {
@@ -164,17 +155,31 @@ impl Kernel3 for Norm {
                 }
             },
         );
-        y.par_chunks_mut(self.plane).zip(x.par_chunks(self.plane)).enumerate().for_each(
-            |(at, (y, x))| {
+        // A channel at a time: its planes are normalised while they are in cache.
+        let of_channel = |c: usize| {
+            let planes = || planes(x, c, self.c, self.plane);
+            let mean = planes().map(sum).sum::<f64>() / count;
+            let m = T::of(mean);
+            let squares = planes().map(|p| sum_of_products(p, m, p, m));
+            // m is the mean rounded; the second term takes the rounding out again.
+            let off = mean - m.to_f64().unwrap_or(f64::NAN);
+            let var = squares.sum::<f64>() / count - off * off;
+            let statistics = Channel { mean, var: var.max(0.0) };
+            for (image, x) in planes().enumerate() {
+                // SAFETY: every channel has planes of its own, and each is run once.
+                #[allow(unsafe_code, reason = "planes of one output are written side by side")]
+                let y = unsafe { shared.slice((image * self.c + c) * self.plane, self.plane) };
                 simd(
                     #[inline(always)]
-                    || normalise(at % self.c, y, x),
+                    || normalise(c, statistics, y, x),
                 );
-            },
-        );
+            }
+            statistics
+        };
+        let statistics: Vec<Channel> = (0..self.c).into_par_iter().map(of_channel).collect();
         // The same instance runs forward once only.
         let _ = self.statistics.set(statistics);
-        y
+        all_y
     }
 
     fn backward<T: Real>(
@@ -196,12 +201,33 @@ impl Kernel3 for Norm {
                 to.iter_mut().zip(grad).zip(y).for_each(|((to, &g), &y)| *to = gate.held(g, y));
             },
         );
-        let sums_of = |held: &mut Vec<T>, c: usize| {
+        let run = inlined(
+            #[inline(always)]
+            |(c, sums): (usize, (f64, f64)), d_x: &mut [T], x: &[T], held: &[T]| {
+                let Channel { mean, var } = statistics[c];
+                let (d_gamma, d_beta) = sums;
+                let inverse = 1.0 / (var + self.eps).sqrt();
+                // d_x = gamma/σ · (g − Σg/m − x̂ · Σ(g·x̂)/m)
+                let scale = gamma[c] * T::of(inverse);
+                let (mean, shift) = (T::of(mean), T::of(d_beta / count));
+                let slope = T::of(inverse * d_gamma / count);
+                for ((d, &x), &held) in d_x.iter_mut().zip(x).zip(held) {
+                    *d = scale * (held - shift - (x - mean) * slope);
+                }
+            },
+        );
+        // SAFETY: every plane is written below.
+        #[allow(unsafe_code, reason = "results are not zeroed first")]
+        let mut d_x = unsafe { unwritten(x.len()) };
+        let shared = Shared::new(&mut d_x);
+        // A channel at a time, while its planes are in cache.
+        let of_channel = |held: &mut Vec<T>, c: usize| {
             let Channel { mean, var } = statistics[c];
             let of_channel = |all| planes(all, c, self.c, self.plane);
+            held.resize(x.len() / self.c, T::zero());
             let (mut d_beta, mut along) = (0.0, 0.0);
-            for ((x, y), g) in of_channel(x).zip(of_channel(y)).zip(of_channel(grad)) {
-                held.resize(g.len(), T::zero());
+            let inputs = of_channel(x).zip(of_channel(y)).zip(of_channel(grad));
+            for (held, ((x, y), g)) in held.chunks_exact_mut(self.plane).zip(inputs) {
                 simd(
                     #[inline(always)]
                     || hold(held, g, y),
@@ -209,37 +235,21 @@ impl Kernel3 for Norm {
                 d_beta += sum(held);
                 along += sum_of_products(x, T::of(mean), held, T::zero());
             }
-            (along / (var + self.eps).sqrt(), d_beta)
+            let sums = (along / (var + self.eps).sqrt(), d_beta);
+            let inputs = of_channel(x).zip(held.chunks_exact(self.plane));
+            for (image, (x, held)) in inputs.enumerate() {
+                // SAFETY: every channel has planes of its own, and each is run once.
+                #[allow(unsafe_code, reason = "planes of one output are written side by side")]
+                let d_x = unsafe { shared.slice((image * self.c + c) * self.plane, self.plane) };
+                simd(
+                    #[inline(always)]
+                    || run((c, sums), d_x, x, held),
+                );
+            }
+            sums
         };
         let channels = (0..self.c).into_par_iter();
-        let sums: Vec<(f64, f64)> = channels.map_init(Vec::new, sums_of).collect();
-        // SAFETY: every plane is written below.
-        #[allow(unsafe_code, reason = "results are not zeroed first")]
-        let mut d_x = unsafe { unwritten(x.len()) };
-        let run = inlined(
-            #[inline(always)]
-            |at: usize, d_x: &mut [T]| {
-                let c = at % self.c;
-                let at = at * self.plane..(at + 1) * self.plane;
-                let (x, y, g) = (&x[at.clone()], &y[at.clone()], &grad[at]);
-                let Channel { mean, var } = statistics[c];
-                let (d_gamma, d_beta) = sums[c];
-                let inverse = 1.0 / (var + self.eps).sqrt();
-                // d_x = gamma/σ · (g − Σg/m − x̂ · Σ(g·x̂)/m)
-                let scale = gamma[c] * T::of(inverse);
-                let (mean, shift) = (T::of(mean), T::of(d_beta / count));
-                let slope = T::of(inverse * d_gamma / count);
-                for (((d, &x), &y), &g) in d_x.iter_mut().zip(x).zip(y).zip(g) {
-                    *d = scale * (gate.held(g, y) - shift - (x - mean) * slope);
-                }
-            },
-        );
-        d_x.par_chunks_mut(self.plane).enumerate().for_each(|(at, d_x)| {
-            simd(
-                #[inline(always)]
-                || run(at, d_x),
-            );
-        });
+        let sums: Vec<(f64, f64)> = channels.map_init(Vec::new, of_channel).collect();
         let of =
             |value: fn(&(f64, f64)) -> f64| Some(sums.iter().map(|s| T::of(value(s))).collect());
         Ok([Some(d_x), of(|s| s.0), of(|s| s.1)])

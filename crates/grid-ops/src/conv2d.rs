@@ -5,9 +5,11 @@ mod direct;
 mod general;
 mod op;
 mod products;
-mod shared;
+mod skipping;
 mod transpose;
 mod winograd;
+
+use std::ops::Range;
 
 use candle_core::Tensor;
 pub(crate) use op::channel_sums;
@@ -111,13 +113,30 @@ impl Sizes {
     }
 
     /// The outputs `o` in `0..outputs` whose tap `tap` reads an input in `0..inputs`.
-    fn reach(&self, tap: usize, inputs: usize, outputs: usize) -> std::ops::Range<usize> {
+    fn reach(&self, tap: usize, inputs: usize, outputs: usize) -> Range<usize> {
         let Conv2d { stride, padding, dilation, .. } = self.config;
         let shift = tap * dilation;
         let first = padding.saturating_sub(shift).div_ceil(stride);
         let end = (inputs + padding).saturating_sub(shift).div_ceil(stride).min(outputs);
         first.min(end)..end
     }
+}
+
+/// Tasks that a convolution is cut into at least, where its channels allow it.
+const TASKS: usize = 8;
+
+/// Channels below which a task is not cut further.
+const FEWEST_CHANNELS_OF_TASK: usize = 16;
+
+/// The channels that one task works on, of `channels` at each of `tiles`: all, or a part of them
+/// where there are too few tiles to share out.
+fn channels_of_task(channels: usize, tiles: usize) -> usize {
+    channels.div_ceil(TASKS.div_ceil(tiles)).max(FEWEST_CHANNELS_OF_TASK).min(channels)
+}
+
+/// `0..channels` in runs of `of_task`.
+fn runs(channels: usize, of_task: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+    (0..channels).step_by(of_task).map(move |first| first..(first + of_task).min(channels))
 }
 
 /// Convolves `x` with `weight`, adds `bias` and applies the activation.
@@ -199,7 +218,9 @@ pub(crate) fn checked(
 }
 
 fn forward<T: Real>(s: &Sizes, x: &[T], weight: &[T], bias: &[T]) -> Vec<T> {
-    if s.is_depthwise() {
+    if s.skips() {
+        forward(&s.of_read(), &s.read(x), weight, bias)
+    } else if s.is_depthwise() {
         depthwise::forward(s, x, weight, bias)
     } else if s.suits_winograd() {
         winograd::forward(s, x, weight, bias)
@@ -211,7 +232,9 @@ fn forward<T: Real>(s: &Sizes, x: &[T], weight: &[T], bias: &[T]) -> Vec<T> {
 }
 
 fn backward_input<T: Real>(s: &Sizes, weight: &[T], grad: &[T]) -> Vec<T> {
-    if s.is_depthwise() {
+    if s.skips() {
+        s.spread(&backward_input(&s.of_read(), weight, grad))
+    } else if s.is_depthwise() {
         depthwise::backward_input(s, weight, grad)
     } else if s.suits_winograd() {
         winograd::backward_input(s, weight, grad)
@@ -223,7 +246,9 @@ fn backward_input<T: Real>(s: &Sizes, weight: &[T], grad: &[T]) -> Vec<T> {
 }
 
 fn backward_weight<T: Real>(s: &Sizes, x: &[T], grad: &[T]) -> Vec<T> {
-    if s.is_depthwise() {
+    if s.skips() {
+        backward_weight(&s.of_read(), &s.read(x), grad)
+    } else if s.is_depthwise() {
         depthwise::backward_weight(s, x, grad)
     } else if s.suits_winograd() {
         winograd::backward_weight(s, x, grad)

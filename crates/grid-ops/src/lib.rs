@@ -47,6 +47,7 @@ mod recomputed;
 mod resize;
 mod room;
 mod rows;
+mod shared;
 mod simd;
 mod strided;
 mod turn;

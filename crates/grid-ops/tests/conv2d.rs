@@ -149,7 +149,7 @@ proptest! {
     #[test]
     fn strided_convolutions_and_gradients_equal_those_of_single_taps(
         (n, h, w) in (1usize..3, 5usize..40, 5usize..40),
-        (of_group, k, groups) in (30usize..36, 1usize..10, 1usize..3),
+        (of_group, k, groups) in (30usize..36, 1usize..36, 1usize..3),
         (kernel, stride, dilation, padding) in (2usize..5, 1usize..4, 1usize..3, 0usize..4),
         seed in 0u64..1 << 32,
     ) {
@@ -160,6 +160,30 @@ proptest! {
         let pointwise = Conv2d { groups, ..Conv2d::default() };
         equals_its_taps((&x, &weight), &config, seed + 3, |seen, weight| {
             conv2d(seen, weight, None, &pointwise).unwrap()
+        });
+    }
+
+    /// Kernels of 1×1, also those that skip inputs, are matrix products; of few units, whose work is
+    /// cut by channels, and of many.
+    #[test]
+    fn pointwise_convolutions_and_gradients_equal_matrix_products(
+        (n, h, w) in (1usize..4, 1usize..40, 1usize..40),
+        (c, k, groups) in (1usize..40, 1usize..40, 1usize..3),
+        stride in 1usize..4,
+        seed in 0u64..1 << 32,
+    ) {
+        let config = Conv2d { stride, groups, ..Conv2d::default() };
+        let x = var(seed, &[n, c * groups, h, w]);
+        let weight = var(seed + 1, &[k * groups, c, 1, 1]);
+        equals_its_taps((&x, &weight), &config, seed + 3, |seen, weight| {
+            let (_, _, oh, ow) = seen.dims4().unwrap();
+            let of_group = |group: usize| {
+                let seen = seen.narrow(1, group * c, c).unwrap().flatten_from(2).unwrap();
+                let weight = weight.narrow(0, group * k, k).unwrap().reshape((k, c)).unwrap();
+                let product = weight.broadcast_matmul(&seen.contiguous().unwrap()).unwrap();
+                product.reshape((n, k, oh, ow)).unwrap()
+            };
+            Tensor::cat(&(0..groups).map(of_group).collect::<Vec<_>>(), 1).unwrap()
         });
     }
 
@@ -288,6 +312,8 @@ fn any_number_of_threads_gives_the_same_bits() {
         (1, 1, 3, 1),
         (4, 1, 3, 1),
         (3, 1, 1, 1),
+        (1, 2, 1, 1),
+        (3, 1, 1, 2),
         (3, 2, 3, 1),
         (3, 32, 3, 1),
         (3, 32, 3, 2),

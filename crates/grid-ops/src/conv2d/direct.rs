@@ -11,16 +11,28 @@ mod sums;
 mod weight;
 mod window;
 
+use std::ops::Range;
+
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 use sums::{Sums, row_of_sums};
 pub(super) use weight::backward_weight;
 use window::Window;
 
-use super::Sizes;
-use super::shared::Shared;
+use super::{Sizes, channels_of_task, runs};
+use crate::shared::Shared;
 use crate::strided::scatter;
 use crate::{Real, Start, unwritten};
+
+/// A tile and the channels of its outputs, within a group, that one task works on.
+type Task = (Tile, Range<usize>);
+
+/// All of `tiles` with all of `channels`, in tasks.
+fn tasks(tiles: Vec<Tile>, channels: usize) -> Vec<Task> {
+    let runs = runs(channels, channels_of_task(channels, tiles.len()));
+    let of_tile = |tile| runs.clone().map(move |channels| (tile, channels));
+    tiles.into_iter().flat_map(of_tile).collect()
+}
 
 /// Outputs of one channel that a tile aims at.
 const TILE: usize = 512;
@@ -87,9 +99,9 @@ pub(super) fn forward<T: Real>(s: &Sizes, x: &[T], weight: &[T], bias: &[T]) -> 
     let of_channel = |channel| taps.iter().map(move |tap| channel * window.of_channel() + tap);
     let offsets: Vec<usize> = (0..c).flat_map(of_channel).collect();
     let pass = Forward { s, x, weight, bias, window, offsets: &offsets, y: Shared::new(&mut y) };
-    tiles.into_par_iter().for_each_init(
+    tasks(tiles, s.k / s.config.groups).into_par_iter().for_each_init(
         || pass.buffers(),
-        |buffers, tile| pulp::Arch::new().dispatch(ForwardTile { pass, tile, buffers }),
+        |buffers, task| pulp::Arch::new().dispatch(ForwardTile { pass, task, buffers }),
     );
     y
 }
@@ -115,7 +127,7 @@ impl<T: Real> Forward<'_, T> {
 
 struct ForwardTile<'a, 'b, T> {
     pass: Forward<'a, T>,
-    tile: Tile,
+    task: Task,
     buffers: &'b mut Buffers<T>,
 }
 
@@ -124,7 +136,7 @@ impl<T: Real> WithSimd for ForwardTile<'_, '_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { pass, tile, buffers } = self;
+        let Self { pass, task: (tile, channels), buffers } = self;
         let Forward { s, x, weight, bias, window, offsets, y } = pass;
         let (plane, groups) = (s.h * s.w, s.config.groups);
         let (c, k) = (s.c / groups, s.k / groups);
@@ -132,18 +144,20 @@ impl<T: Real> WithSimd for ForwardTile<'_, '_, T> {
         let first = (tile.row * s.config.stride) as isize - s.config.padding as isize;
         let columns = (tile.rows - 1) * window.columns + s.ow;
         let of_row = row_of_sums(columns);
-        let sums = &mut buffers.sums[..k * of_row];
+        let sums = &mut buffers.sums[..channels.len() * of_row];
         for group in 0..groups {
+            let first_channel = group * k + channels.start;
             let planes = &x[(tile.image * s.c + group * c) * plane..][..c * plane];
             window.lay_out(planes, first, &mut buffers.laid_out);
-            let a = &weight[group * k * offsets.len()..];
+            let a = &weight[first_channel * offsets.len()..];
             let (a_stride, start) = (offsets.len(), Start::Zero);
             let b = &buffers.laid_out;
             Sums { a, a_stride, start, offsets, b, columns, c: sums }.run(simd);
             for (channel, sums) in sums.chunks_exact(of_row).enumerate() {
-                let channel = group * k + channel;
+                let channel = first_channel + channel;
                 let at = (tile.image * s.k + channel) * s.oh * s.ow + tile.row * s.ow;
-                // SAFETY: tiles are disjoint blocks of rows, and each is run once.
+                // SAFETY: tiles are disjoint blocks of rows, runs are disjoint channels, and each
+                // pair is run once.
                 #[allow(unsafe_code, reason = "tiles of one output are written side by side")]
                 let to = unsafe { y.slice(at, tile.rows * s.ow) };
                 for (to, sums) in to.chunks_exact_mut(s.ow).zip(sums.chunks(window.columns)) {
@@ -191,24 +205,28 @@ pub(super) fn backward_input<T: Real>(s: &Sizes, weight: &[T], grad: &[T]) -> Ve
             let at = move |((_, up), (_, back))| window.at(above - up, left - back);
             taps.iter().map(move |&tap| k * window.of_channel() + at(tap))
         };
-        let factor = |at: usize| {
+        let offsets: Vec<usize> = (0..k).flat_map(place).collect();
+        let mut factors = vec![T::zero(); s.c * offsets.len()];
+        // Of a phase that no tap reaches there are none.
+        let of_channel = factors.par_chunks_mut(offsets.len().max(1));
+        of_channel.enumerate().for_each(|(at, to)| {
             let (group, at) = (at / c, at % c);
-            let row = move |of_k| ((group * k + of_k) * c + at) * s.kh * s.kw;
-            let taps = &taps;
-            (0..k).flat_map(move |of_k| {
-                taps.iter().map(move |((p, _), (q, _))| weight[row(of_k) + p * s.kw + q])
-            })
-        };
-        let offsets = (0..k).flat_map(place).collect();
-        Phase { row, column, offsets, factors: (0..s.c).flat_map(factor).collect() }
+            for (of_k, to) in to.chunks_exact_mut(taps.len()).enumerate() {
+                let kernel = &weight[((group * k + of_k) * c + at) * s.kh * s.kw..];
+                for (to, ((p, _), (q, _))) in to.iter_mut().zip(&taps) {
+                    *to = kernel[p * s.kw + q];
+                }
+            }
+        });
+        Phase { row, column, offsets, factors }
     };
     let phases = (0..stride).flat_map(|row| (0..stride).map(move |column| (row, column)));
     let phases: Vec<Phase<T>> = phases.map(phase).collect();
     let pass =
         Backward { s, grad, window, above, begin, phases: &phases, d_x: Shared::new(&mut d_x) };
-    tiles.into_par_iter().for_each_init(
+    tasks(tiles, c).into_par_iter().for_each_init(
         || pass.buffers(),
-        |buffers, tile| pulp::Arch::new().dispatch(BackwardTile { pass, tile, buffers }),
+        |buffers, task| pulp::Arch::new().dispatch(BackwardTile { pass, task, buffers }),
     );
     d_x
 }
@@ -236,7 +254,7 @@ impl<T: Real> Backward<'_, T> {
 
 struct BackwardTile<'a, 'b, T> {
     pass: Backward<'a, T>,
-    tile: Tile,
+    task: Task,
     buffers: &'b mut Buffers<T>,
 }
 
@@ -245,7 +263,7 @@ impl<T: Real> WithSimd for BackwardTile<'_, '_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { pass, tile, buffers } = self;
+        let Self { pass, task: (tile, channels), buffers } = self;
         let Backward { s, grad, window, above, begin, phases, d_x } = pass;
         let (plane, groups) = (s.oh * s.ow, s.config.groups);
         let (c, k) = (s.c / groups, s.k / groups);
@@ -254,12 +272,13 @@ impl<T: Real> WithSimd for BackwardTile<'_, '_, T> {
         let first = top.cast_signed() - above.cast_signed();
         let columns = tile.rows * window.columns;
         let of_row = row_of_sums(columns);
-        let sums = &mut buffers.sums[..c * of_row];
+        let sums = &mut buffers.sums[..channels.len() * of_row];
         for group in 0..groups {
+            let first_channel = group * c + channels.start;
             let planes = &grad[(tile.image * s.k + group * k) * plane..][..k * plane];
             window.lay_out(planes, first, &mut buffers.laid_out);
             for Phase { row, column, offsets, factors } in phases {
-                let a = &factors[group * c * offsets.len()..];
+                let a = &factors[first_channel * offsets.len()..];
                 let (a_stride, start) = (offsets.len(), Start::Zero);
                 let b = &buffers.laid_out;
                 Sums { a, a_stride, start, offsets, b, columns, c: sums }.run(simd);
@@ -267,11 +286,12 @@ impl<T: Real> WithSimd for BackwardTile<'_, '_, T> {
                 let m = padding.saturating_sub(*column).div_ceil(stride);
                 let start = m * stride + column - padding;
                 for (channel, sums) in sums.chunks_exact(of_row).enumerate() {
-                    let at = (tile.image * s.c + group * c + channel) * s.h;
+                    let at = (tile.image * s.c + first_channel + channel) * s.h;
                     for (nth, sums) in sums.chunks(window.columns).take(tile.rows).enumerate() {
                         let i = ((top + nth) * stride + row).checked_sub(padding);
                         let Some(i) = i.filter(|&i| i < s.h) else { continue };
-                        // SAFETY: tiles hold rows of their own, and each is run once.
+                        // SAFETY: tiles hold rows of their own, runs channels of their own, and
+                        // each pair is run once.
                         #[allow(
                             unsafe_code,
                             reason = "rows of one result are written side by side"

@@ -3,10 +3,12 @@
 //!
 //! How the work is cut depends on the shape alone, never on the number of threads.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-use super::Sizes;
-use super::shared::Shared;
+use super::{Sizes, channels_of_task, runs};
+use crate::shared::Shared;
 use crate::strided::gather;
 use crate::{MatMut, MatRef, Real, inlined, matmul, simd, unwritten};
 
@@ -15,6 +17,10 @@ const TILE: usize = 512;
 
 /// Partial sums of the weight gradient.
 const PARTS: usize = 8;
+
+/// Tiles below which the weight gradient is cut by channels instead: each of its partial sums would
+/// be of few products.
+const FEW_TILES: usize = 2 * PARTS;
 
 /// A block of whole output rows of one image.
 #[derive(Clone, Copy)]
@@ -26,7 +32,9 @@ struct Tile {
 
 impl Sizes {
     fn tiles(&self) -> Vec<Tile> {
-        let rows = (TILE / self.ow).clamp(1, self.oh);
+        let most = (TILE / self.ow).clamp(1, self.oh);
+        // Tiles of about the same size.
+        let rows = self.oh.div_ceil(self.oh.div_ceil(most));
         let of_image = |image| {
             let starts = (0..self.oh).step_by(rows);
             starts.map(move |row| Tile { image, row, rows: rows.min(self.oh - row) })
@@ -50,13 +58,7 @@ impl Sizes {
 
     /// Unfolds what the outputs of `tile` see of `channels` of one image: `[taps, rows·ow]`.
     #[inline(always)]
-    fn unfold<T: Real>(
-        &self,
-        image: &[T],
-        channels: std::ops::Range<usize>,
-        tile: Tile,
-        to: &mut [T],
-    ) {
+    fn unfold<T: Real>(&self, image: &[T], channels: Range<usize>, tile: Tile, to: &mut [T]) {
         let width = tile.rows * self.ow;
         let mut lines = to.chunks_exact_mut(width);
         for channel in channels {
@@ -104,18 +106,21 @@ pub(super) fn forward<T: Real>(s: &Sizes, x: &[T], weight: &[T], bias: &[T]) -> 
     let gate = s.config.activation.gate::<T>();
     let run = inlined(
         #[inline(always)]
-        |product: &mut Vec<T>, tile: Tile| {
+        |product: &mut Vec<T>, tile: Tile, channels: Range<usize>| {
             let image = &x[tile.image * s.c * plane..][..s.c * plane];
             let (width, start) = (tile.rows * s.ow, tile.row * s.ow);
-            product.resize(k * width, T::zero());
+            let rows = channels.len();
+            product.resize(rows * width, T::zero());
             for group in 0..s.config.groups {
+                let first = group * k + channels.start;
                 let right = MatRef::new(&image[group * c * plane + start..], c, width, plane, 1);
-                let left = MatRef::new(&weight[group * k * c..], k, c, c, 1);
-                matmul(MatMut::new(product, k, width, width, 1), T::zero(), left, right);
-                for (channel, from) in product[..k * width].chunks_exact(width).enumerate() {
-                    let channel = group * k + channel;
+                let left = MatRef::new(&weight[first * c..], rows, c, c, 1);
+                matmul(MatMut::new(product, rows, width, width, 1), T::zero(), left, right);
+                for (channel, from) in product[..rows * width].chunks_exact(width).enumerate() {
+                    let channel = first + channel;
                     let at = (tile.image * s.k + channel) * plane + start;
-                    // SAFETY: tiles are disjoint blocks of rows, and each is run once.
+                    // SAFETY: tiles are disjoint blocks of rows, runs are disjoint channels, and
+                    // each pair is run once.
                     #[allow(unsafe_code, reason = "tiles of one output are written side by side")]
                     let to = unsafe { shared.slice(at, width) };
                     for (to, &from) in to.iter_mut().zip(from) {
@@ -125,10 +130,14 @@ pub(super) fn forward<T: Real>(s: &Sizes, x: &[T], weight: &[T], bias: &[T]) -> 
             }
         },
     );
-    s.tiles().into_par_iter().for_each_init(Vec::new, |product, tile| {
+    let tiles = s.tiles();
+    let channels = runs(k, channels_of_task(k, tiles.len()));
+    let of_tile = |tile| channels.clone().map(move |channels| (tile, channels));
+    let tasks: Vec<(Tile, Range<usize>)> = tiles.into_iter().flat_map(of_tile).collect();
+    tasks.into_par_iter().for_each_init(Vec::new, |product, (tile, channels)| {
         simd(
             #[inline(always)]
-            || run(product, tile),
+            || run(product, tile, channels.clone()),
         );
     });
     y
@@ -161,6 +170,9 @@ pub(super) fn backward_weight<T: Real>(s: &Sizes, x: &[T], grad: &[T]) -> Vec<T>
     let (c, k, taps) = s.of_group();
     let out_plane = s.oh * s.ow;
     let tiles = s.tiles();
+    if s.is_pointwise() && tiles.len() < FEW_TILES {
+        return weight_by_channels(s, x, grad);
+    }
     let run = inlined(
         #[inline(always)]
         |tiles: &[Tile]| {
@@ -202,4 +214,39 @@ pub(super) fn backward_weight<T: Real>(s: &Sizes, x: &[T], grad: &[T]) -> Vec<T>
         sum.iter_mut().zip(part).for_each(|(sum, x)| *sum = *sum + x);
     }
     sum
+}
+
+/// Of a convolution that [is pointwise](Sizes::is_pointwise): each task sums over all images what
+/// belongs to some of the input's channels, which the product turns.
+fn weight_by_channels<T: Real>(s: &Sizes, x: &[T], grad: &[T]) -> Vec<T> {
+    let (c, k, _) = s.of_group();
+    let plane = s.oh * s.ow;
+    let of_run = |(group, channels): (usize, Range<usize>)| {
+        let width = channels.len();
+        let mut sum = vec![T::zero(); k * width];
+        for image in 0..s.n {
+            let grad = &grad[(image * s.k + group * k) * plane..];
+            let left = MatRef::new(grad, k, plane, plane, 1);
+            let x = &x[(image * s.c + group * c + channels.start) * plane..];
+            let right = MatRef::new(x, plane, width, 1, plane);
+            let scale = if image == 0 { T::zero() } else { T::one() };
+            matmul(MatMut::new(&mut sum, k, width, width, 1), scale, left, right);
+        }
+        sum
+    };
+    let runs = runs(c, channels_of_task(c, s.config.groups));
+    let of_group = |group| runs.clone().map(move |channels| (group, channels));
+    let tasks: Vec<_> = (0..s.config.groups).flat_map(of_group).collect();
+    let sums: Vec<Vec<T>> = tasks.into_par_iter().map(of_run).collect();
+    let of_group = sums.len() / s.config.groups;
+    let mut d_weight = vec![T::zero(); s.k * c];
+    d_weight.par_chunks_mut(c).enumerate().for_each(|(row, to)| {
+        let (group, row) = (row / k, row % k);
+        let sums = &sums[group * of_group..][..of_group];
+        for (sum, channels) in sums.iter().zip(runs.clone()) {
+            let width = channels.len();
+            to[channels].copy_from_slice(&sum[row * width..][..width]);
+        }
+    });
+    d_weight
 }

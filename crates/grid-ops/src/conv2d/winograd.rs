@@ -31,7 +31,7 @@ use transforms::{LANES, store};
 
 use super::Sizes;
 use super::products::multiply;
-use super::shared::Shared;
+use crate::shared::Shared;
 use crate::{Real, inlined, simd, unwritten};
 
 /// Outputs of a tile along each axis, inputs that they see, and inputs squared.

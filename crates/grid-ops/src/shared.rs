@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 /// A mutable slice whose parts are handed to several threads; every use says why that is sound.
-pub(super) struct Shared<'a, T> {
+pub(crate) struct Shared<'a, T> {
     start: *mut T,
     len: usize,
     borrowed: PhantomData<&'a mut [T]>,
@@ -25,7 +25,7 @@ unsafe impl<T: Send> Send for Shared<'_, T> {}
 unsafe impl<T: Send> Sync for Shared<'_, T> {}
 
 impl<'a, T> Shared<'a, T> {
-    pub(super) fn new(all: &'a mut [T]) -> Self {
+    pub(crate) fn new(all: &'a mut [T]) -> Self {
         Self { start: all.as_mut_ptr(), len: all.len(), borrowed: PhantomData }
     }
 
@@ -35,7 +35,7 @@ impl<'a, T> Shared<'a, T> {
     ///
     /// Nobody else reads or writes them while the result lives.
     #[allow(unsafe_code, reason = "parts of one output are written side by side")]
-    pub(super) unsafe fn slice(self, start: usize, len: usize) -> &'a mut [T] {
+    pub(crate) unsafe fn slice(self, start: usize, len: usize) -> &'a mut [T] {
         assert!(start <= self.len && len <= self.len - start, "a part beyond the output");
         // SAFETY: within the borrowed slice, as asserted; alone in use, as the caller promises.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
