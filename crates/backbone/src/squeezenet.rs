@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
-use grid_ops::Rounding;
+use grid_ops::{Rounding, concat};
 
 use crate::conv_bias::{ConvBias, ConvBiasSpec};
 use crate::error::Result;
@@ -147,6 +147,6 @@ impl Part for Fire {
     fn forward(&self, x: &Tensor, _: Phase) -> Result<Tensor> {
         let x = self.squeeze.forward(x)?;
         let [pointwise, spatial] = &self.expand;
-        Ok(Tensor::cat(&[pointwise.forward(&x)?, spatial.forward(&x)?], 1)?)
+        Ok(concat(&pointwise.forward(&x)?, &spatial.forward(&x)?)?)
     }
 }

@@ -9,6 +9,7 @@ use dense_rnn::{
     Activation, Aggregation, Cell, DenseRnn, DenseRnnConfig, Graph, Join, RecurrentWeight, Score,
     TileAt, TileBorder,
 };
+use grid_ops::composing;
 use testkit::{assert_close, check_gradients, tensor, var};
 
 const C: usize = 3;
@@ -89,6 +90,23 @@ fn a_tile_with_what_lies_behind_it_is_a_part_of_the_whole() {
             let behind = layer.behind(&x, &at).unwrap();
             let (out, _) = layer.forward_tile(&part(&x, &at), &at, &behind).unwrap();
             assert_close(&flat(&out), &flat(&part(&whole, &at)), 1e-12);
+        }
+    }
+}
+
+#[test]
+fn the_composition_makes_the_same_of_a_tile() {
+    let x = tensor(1, &[2, C, GRID.0, GRID.1]);
+    for config in sums() {
+        let layer = layer(&config, &parameters());
+        for at in tiles() {
+            let behind = layer.behind(&x, &at).unwrap();
+            let of_tile = || layer.forward_tile(&part(&x, &at), &at, &behind).unwrap();
+            let ((kernels, handed), (composed, handed_too)) = (of_tile(), composing(of_tile));
+            assert_close(&flat(&composed), &flat(&kernels), 1e-12);
+            for (a, b) in handed.iter().zip(&handed_too) {
+                assert_close(&flat(&a.columns), &flat(&b.columns), 1e-12);
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use crate::error::checked_grid;
 use crate::padded::Padded;
+use crate::shared::Shared;
 use crate::{Elements, Error, Real, Result, apply1, composed, is_composed, unwritten, view};
 
 /// How an output size that is not whole is rounded.
@@ -96,7 +97,8 @@ pub fn max_pool2d(x: &Tensor, pool: &Pool) -> Result<Tensor> {
         return composed::max_pool2d(x, pool);
     }
     let (_, _, h, w) = x.dims4()?;
-    let op = MaxPool { pool: *pool, from: (h, w), to: (oh, ow), winners: OnceLock::new() };
+    let tracked = x.track_op();
+    let op = MaxPool { pool: *pool, from: (h, w), to: (oh, ow), tracked, winners: OnceLock::new() };
     Ok(apply1(&x.contiguous()?, op)?)
 }
 
@@ -104,6 +106,8 @@ struct MaxPool {
     pool: Pool,
     from: (usize, usize),
     to: (usize, usize),
+    /// Whether a gradient is wanted: who won is kept for nothing else.
+    tracked: bool,
     /// For each output one more than the index in the window of the input that it is; 0 where all
     /// are -∞.
     winners: OnceLock<Vec<u32>>,
@@ -116,7 +120,7 @@ impl MaxPool {
         // SAFETY: every plane is written below.
         #[allow(unsafe_code, reason = "results are not zeroed first")]
         let mut y = unsafe { unwritten(planes * oh * ow) };
-        let mut winners = vec![0u32; y.len()];
+        let mut winners = vec![0u32; if self.tracked { y.len() } else { 0 }];
         let Pool { kernel, stride, padding, .. } = self.pool;
         let padded = Padded {
             from: (h, w),
@@ -125,10 +129,14 @@ impl MaxPool {
             columns: ow + kernel.div_ceil(stride) + SLACK,
             stride,
         };
-        let outputs = y.par_chunks_mut(oh * ow).zip(winners.par_chunks_mut(oh * ow));
-        outputs.zip(x.par_chunks(h * w)).for_each_init(
+        let of_winners = if self.tracked { oh * ow } else { 0 };
+        let shared = Shared::new(&mut winners);
+        y.par_chunks_mut(oh * ow).zip(x.par_chunks(h * w)).enumerate().for_each_init(
             || (vec![T::neg_infinity(); padded.len()], vec![T::zero(); ow]),
-            |(laid_out, tags), ((y, winners), x)| {
+            |(laid_out, tags), (at, (y, x))| {
+                // SAFETY: every plane has winners of its own.
+                #[allow(unsafe_code, reason = "planes of one output are written side by side")]
+                let winners = unsafe { shared.slice(at * of_winners, of_winners) };
                 let plane = Plane { padded, kernel, laid_out, tags, x, y, winners };
                 pulp::Arch::new().dispatch(plane);
             },
@@ -152,21 +160,25 @@ impl MaxPool {
         // SAFETY: every plane is filled before it is added to.
         #[allow(unsafe_code, reason = "results are not zeroed first")]
         let mut d_x = unsafe { unwritten(x.elem_count()) };
+        // Where each tap lies in the padded plane, from the window's first.
+        let taps: Vec<usize> =
+            (0..kernel).flat_map(|p| (0..kernel).map(move |q| p * w + q)).collect();
         let outputs = grad.par_chunks(oh * ow).zip(winners.par_chunks(oh * ow));
         d_x.par_chunks_mut(h * w).zip(outputs).for_each(|(d_x, (grad, winners))| {
             d_x.fill(T::zero());
-            for (at, (&g, &winner)) in grad.iter().zip(winners).enumerate() {
-                let (i, j) = (at / ow, at % ow);
-                // Where all inputs are -∞, the first gets the gradient.
-                let index = match winner {
-                    0 => self.pool.window(i, h).start * w + self.pool.window(j, w).start,
-                    tap => {
-                        let tap = tap as usize - 1;
-                        let (p, q) = (tap / kernel, tap % kernel);
-                        (i * stride + p - padding) * w + j * stride + q - padding
-                    }
-                };
-                d_x[index] = g + d_x[index];
+            let rows = grad.chunks_exact(ow).zip(winners.chunks_exact(ow));
+            for (i, (grad, winners)) in rows.enumerate() {
+                for (j, (&g, &winner)) in grad.iter().zip(winners).enumerate() {
+                    // Where all inputs are -∞, the first gets the gradient.
+                    let index = match winner.checked_sub(1) {
+                        None => self.pool.window(i, h).start * w + self.pool.window(j, w).start,
+                        Some(tap) => {
+                            let padded = i * stride * w + j * stride + taps[tap as usize];
+                            padded - padding * (w + 1)
+                        }
+                    };
+                    d_x[index] = g + d_x[index];
+                }
             }
         });
         Ok(Some(Tensor::from_vec(d_x, x.shape(), x.device())?))
@@ -186,6 +198,7 @@ struct Plane<'a, T> {
     tags: &'a mut [T],
     x: &'a [T],
     y: &'a mut [T],
+    /// Empty where nobody asks.
     winners: &'a mut [u32],
 }
 
@@ -197,8 +210,8 @@ impl<T: Real> WithSimd for Plane<'_, T> {
         let Self { padded, kernel, laid_out, tags, x, y, winners } = self;
         let ow = tags.len();
         padded.lay_out(x, laid_out);
-        let rows = y.chunks_exact_mut(ow).zip(winners.chunks_exact_mut(ow));
-        for (i, (y, winners)) in rows.enumerate() {
+        let mut winners = winners.chunks_exact_mut(ow);
+        for (i, y) in y.chunks_exact_mut(ow).enumerate() {
             for first in (0..ow).step_by(T::lanes::<S>()) {
                 let mut top = (T::splat(simd, T::neg_infinity()), T::splat(simd, T::zero()));
                 let mut tag = T::zero();
@@ -213,8 +226,10 @@ impl<T: Real> WithSimd for Plane<'_, T> {
                 T::store(simd, &mut y[first..], top.0);
                 T::store(simd, &mut tags[first..], top.1);
             }
-            for (winner, tag) in winners.iter_mut().zip(tags.iter()) {
-                *winner = tag.to_u32().unwrap_or(0);
+            if let Some(winners) = winners.next() {
+                for (winner, tag) in winners.iter_mut().zip(tags.iter()) {
+                    *winner = tag.to_u32().unwrap_or(0);
+                }
             }
         }
     }

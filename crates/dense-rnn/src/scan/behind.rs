@@ -248,32 +248,3 @@ fn wrong_border(got: &Tensor) -> Error {
     let expected = "behind: columns [n, w, d], rows [n, h, d] and corner [n, d] of this tile";
     Error::Shape { op: "forward_tile", expected, got: got.dims().into() }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Aggregation;
-    use crate::scan::scan_in_grid;
-    use crate::{Activation, Graph, composed};
-
-    #[test]
-    fn a_tile_in_a_grid_is_what_the_composition_makes_of_it() {
-        let at = TileAt { corner: (1, 2), size: (3, 2), grid: (5, 6) };
-        let (input, weights) =
-            (testkit::tensor(1, &[2, 3, 2, 4, 3]), testkit::tensor(2, &[4, 3, 3]));
-        let corners = Direction::ALL.map(|direction| at.corner_of(direction));
-        assert_eq!(corners, [(1, 2), (1, 2), (1, 2), (1, 2)]);
-        let at = TileAt { corner: (0, 3), ..at };
-        let corners = Direction::ALL.map(|direction| at.corner_of(direction));
-        assert_eq!(corners, [(0, 3), (0, 1), (2, 3), (2, 1)]);
-        for graph in [Graph::Dag4, Graph::Dag8, Graph::Dense] {
-            for aggregation in [Aggregation::Sum, Aggregation::Mean] {
-                let scan = Scan { graph, aggregation, activation: Activation::Tanh };
-                let fast = scan_in_grid(&input, &weights, &scan, &at).unwrap();
-                let slow = composed::in_grid(&input, &weights, None, &scan, &corners).unwrap();
-                let flat = |t: Tensor| t.flatten_all().unwrap().to_vec1::<f64>().unwrap();
-                testkit::assert_close(&flat(fast), &flat(slow), 1e-12);
-            }
-        }
-    }
-}
