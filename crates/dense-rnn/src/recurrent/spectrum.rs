@@ -23,10 +23,13 @@ const SAME_MODULUS: f64 = 1e-10;
 ///
 /// The eigenvalues are those of a full decomposition in double precision, each time: `W` and its
 /// gradient depend on `M` alone, down to the bit, whatever came before. A matrix of 128×128 takes
-/// some 10 ms, matrices are shared out over threads. Following the dominant pair by subspace
-/// iterations from step to step does not pay: among the eigenvalues of a drawn matrix of that size
-/// the third is within a thousandth of the first, so that thousands of iterations are needed, and
-/// what follows would have to be kept in checkpoints.
+/// some 10 ms, matrices are shared out over threads.
+///
+/// The dominant pair is not followed from step to step. Along drifting matrices
+/// (`benches/peers/eigenpairs.py`) a subspace of two dimensions takes hundreds of multiplications a
+/// step and misses the dominant pair in 3 to 9 % of the steps, one of eight takes 50 to 80 and
+/// misses up to 3 %, and inverse iteration takes three solves and stays with pairs that others have
+/// overtaken; what they follow would have to be kept in checkpoints.
 ///
 /// # Shapes
 ///
