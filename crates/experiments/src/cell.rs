@@ -61,7 +61,7 @@ pub(crate) fn run(
     if cell.seed == 0 {
         let (arm, test, classes) = (&cell.arm, &data.test, &data.classes);
         let finished = pictures::Finished { arm, parser: &parser, config, test, classes };
-        pictures::draw(out_dir, &finished)?;
+        pictures::draw(&out_dir.join(pictures::folder(&data.facts)), &finished)?;
     }
     let trainable: usize = parameters.trainable().values().map(|var| var.elem_count()).sum();
     let mut processes = fit.processes;

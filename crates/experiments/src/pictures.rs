@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use image::{Rgb, RgbImage};
-use scene_data::{Class, IGNORE, LabelMap, Sample, UNDEFINED_DISTANCE_PX};
+use run_record::DatasetFacts;
+use scene_data::{Class, IGNORE, LabelMap, Sample, Split, UNDEFINED_DISTANCE_PX};
 use serde_json::json;
 
 use crate::config::{CellConfig, ModelConfig};
@@ -21,11 +22,13 @@ const SHOWN: usize = 4;
 /// Attention is drawn at least this wide, so that single units can be seen.
 const ATTENTION_WIDTH: u32 = 240;
 
-/// Where the pictures of one sweep's folder are: `N-image.png` and `N-truth.png` for test image N,
-/// `N-ARM.png`, `errors/N-ARM.png` and `attention/N-ARM.png` for an arm, `classes.json` for the
-/// colours.
-pub fn folder(out_dir: &Path) -> PathBuf {
-    out_dir.join("pictures")
+/// Where the pictures of one test split are below a sweep's folder, whose arms may be scored on
+/// several: `N-image.png` and `N-truth.png` for test image N, `N-ARM.png`, `errors/N-ARM.png` and
+/// `attention/N-ARM.png` for an arm, `classes.json` for the colours.
+pub fn folder(dataset: &DatasetFacts) -> PathBuf {
+    let of_test = dataset.fingerprints.get(&Split::Test.to_string());
+    let name = of_test.and_then(|fingerprint| fingerprint.get(..12)).unwrap_or("test");
+    Path::new("pictures").join(name)
 }
 
 /// Which of so many test images are shown: a few, spread over all.
@@ -55,9 +58,8 @@ pub struct Finished<'a> {
 /// # Errors
 ///
 /// An image that cannot be read or taken, or a folder that cannot be written.
-pub fn draw(out_dir: &Path, finished: &Finished<'_>) -> anyhow::Result<()> {
+pub fn draw(folder: &Path, finished: &Finished<'_>) -> anyhow::Result<()> {
     let &Finished { arm, parser, config, test, classes } = finished;
-    let folder = folder(out_dir);
     for index in shown(test.len()) {
         let sample = test.sample(index)?;
         let truth = &sample.labels;

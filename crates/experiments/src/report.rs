@@ -8,6 +8,7 @@ mod environment;
 mod gallery;
 mod html_table;
 mod page;
+mod pictured_set;
 mod text;
 
 use std::path::Path;

@@ -12,9 +12,9 @@ use seg_metrics::ConfusionMatrix;
 use serde_json::Value;
 
 use super::html_table::number;
+use super::pictured_set::PicturedSet;
 use super::{Photographs, Report};
 use crate::compare::{Arm, sparse};
-use crate::pictures;
 use crate::table::Digits;
 
 /// Pictures in the page are at most this wide.
@@ -32,19 +32,20 @@ enum Kind {
 
 /// A row of pictures for each shown test image; `None` where there are none.
 pub(super) fn gallery(report: &Report<'_>) -> anyhow::Result<Option<Markup>> {
-    let mut rows = Vec::new();
-    for (nth, index) in shown(report).enumerate() {
-        if let Some(row) = row(report, nth + 1, index)? {
-            rows.push(row);
+    let mut parts = Vec::new();
+    let mut nth = 0;
+    for set in PicturedSet::all(report) {
+        let mut rows = Vec::new();
+        for index in set.shown() {
+            nth += 1;
+            rows.extend(row(report, &set, nth, index)?);
+        }
+        if !rows.is_empty() {
+            parts.push(legend(&set)?);
+            parts.extend(rows);
         }
     }
-    if rows.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(html! {
-        (legend(report)?)
-        @for row in &rows { (row) }
-    }))
+    Ok((!parts.is_empty()).then(|| html! { @for part in &parts { (part) } }))
 }
 
 /// What the arms with attention attend to; `None` where that was not drawn or may not be shown.
@@ -52,26 +53,30 @@ pub(super) fn attention(report: &Report<'_>) -> anyhow::Result<Option<Markup>> {
     if report.photographs == Photographs::LeftOut {
         return Ok(None);
     }
-    let folder = pictures::folder(report.out_dir).join("attention");
     let mut figures = Vec::new();
-    for (nth, index) in shown(report).enumerate() {
-        for arm in &report.results.arms {
-            let file = folder.join(format!("{index}-{}.png", arm.name));
-            let Some(uri) = embedded(&file, Kind::Photograph)? else { continue };
-            let alt = format!("Image {}: where {} looks from the framed place", nth + 1, arm.name);
-            figures.push(figure(&uri, &alt, html! { code { (arm.name) } ", image " (nth + 1) }));
+    let mut nth = 0;
+    for set in PicturedSet::all(report) {
+        for index in set.shown() {
+            nth += 1;
+            for arm in &set.arms {
+                let file = set.folder.join("attention").join(format!("{index}-{}.png", arm.name));
+                let Some(uri) = embedded(&file, Kind::Photograph)? else { continue };
+                let alt = format!("Image {nth}: where {} looks from the framed place", arm.name);
+                figures.push(figure(&uri, &alt, html! { code { (arm.name) } ", image " (nth) }));
+            }
         }
     }
     Ok((!figures.is_empty())
         .then(|| html! { div.gallery { @for figure in &figures { (figure) } } }))
 }
 
-fn shown(report: &Report<'_>) -> impl Iterator<Item = usize> {
-    pictures::shown(report.results.records().next().map_or(0, |record| record.images.len()))
-}
-
-fn row(report: &Report<'_>, nth: usize, index: usize) -> anyhow::Result<Option<Markup>> {
-    let folder = pictures::folder(report.out_dir);
+fn row(
+    report: &Report<'_>,
+    set: &PicturedSet<'_>,
+    nth: usize,
+    index: usize,
+) -> anyhow::Result<Option<Markup>> {
+    let folder = &set.folder;
     let mut figures = Vec::new();
     if report.photographs == Photographs::Shown
         && let Some(uri) = embedded(&folder.join(format!("{index}-image.png")), Kind::Photograph)?
@@ -81,7 +86,7 @@ fn row(report: &Report<'_>, nth: usize, index: usize) -> anyhow::Result<Option<M
     if let Some(uri) = embedded(&folder.join(format!("{index}-truth.png")), Kind::Labels)? {
         figures.push(figure(&uri, &format!("Image {nth}: its labels"), html! { "truth" }));
     }
-    for arm in &report.results.arms {
+    for arm in &set.arms {
         let name = &arm.name;
         let file = format!("{index}-{name}.png");
         let Some(uri) = embedded(&folder.join(&file), Kind::Labels)? else { continue };
@@ -98,10 +103,10 @@ fn row(report: &Report<'_>, nth: usize, index: usize) -> anyhow::Result<Option<M
             }
         });
     }
-    let id = &report.results.records().next().map(|record| record.images[index].id.clone());
+    let id = &set.record.images[index].id;
     Ok((!figures.is_empty()).then(|| {
         html! {
-            h3 { "Image " (nth) @if let Some(id) = id { " " span.aside { (id) } } }
+            h3 { "Image " (nth) " " span.aside { (id) } }
             div.gallery { @for figure in &figures { (figure) } }
         }
     }))
@@ -122,8 +127,8 @@ fn accuracy_percent(arm: &Arm<'_>, index: usize) -> Option<f64> {
 }
 
 /// The classes' colours, where they were kept.
-fn legend(report: &Report<'_>) -> anyhow::Result<Markup> {
-    let file = pictures::folder(report.out_dir).join("classes.json");
+fn legend(set: &PicturedSet<'_>) -> anyhow::Result<Markup> {
+    let file = set.folder.join("classes.json");
     if !file.exists() {
         return Ok(html! {});
     }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::pictured_set::PicturedSet;
 use super::{Photographs, Report, environment, tables, verdicts};
 use crate::compare::section;
 use crate::results::Compared;
@@ -51,16 +52,20 @@ fn differences(report: &Report<'_>) -> String {
     if text.is_empty() { text } else { format!("## Differences\n\n{text}") }
 }
 
-/// A table of the pictures that are there: image, truth, one column an arm (seed 0).
+/// Tables of the pictures that are there: image, truth, one column an arm (seed 0).
 fn shown_images(report: &Report<'_>) -> String {
-    let arms = report.results.arms.iter().map(|arm| arm.name.as_str());
-    let mut text = table_of_pictures(report, "", &["image", "truth"], arms.clone());
+    let sets = PicturedSet::all(report);
+    let tables = |below: &str, first: &[&str]| -> String {
+        let all = sets.iter().map(|set| table_of_pictures(report, set, below, first));
+        all.filter(|table| !table.is_empty()).collect::<Vec<_>>().join("\n")
+    };
+    let mut text = tables("", &["image", "truth"]);
     if !text.is_empty() {
         let labels = "Test images; black is not labelled.";
         text = format!("## What the arms see\n\n{labels}\n\n{text}\n");
     }
     if report.photographs == Photographs::Shown {
-        let looking = table_of_pictures(report, "attention/", &[], arms);
+        let looking = tables("attention/", &[]);
         if !looking.is_empty() {
             let _ = write!(
                 text,
@@ -72,20 +77,19 @@ fn shown_images(report: &Report<'_>) -> String {
 }
 
 /// A row an image, a column for every one of which there is a picture.
-fn table_of_pictures<'a>(
+fn table_of_pictures(
     report: &Report<'_>,
+    set: &PicturedSet<'_>,
     below: &str,
-    first: &[&'a str],
-    arms: impl Iterator<Item = &'a str>,
+    first: &[&str],
 ) -> String {
-    let folder = pictures::folder(report.out_dir);
-    let images = report.results.records().next().map_or(0, |record| record.images.len());
+    let folder = &set.folder;
     let file = |index: usize, column: &str| format!("{below}{index}-{column}.png");
-    let shown: Vec<usize> = pictures::shown(images).collect();
+    let shown: Vec<usize> = set.shown().collect();
     let columns: Vec<&str> = first
         .iter()
         .copied()
-        .chain(arms)
+        .chain(set.arms.iter().map(|arm| arm.name.as_str()))
         .filter(|column| *column != "image" || report.photographs == Photographs::Shown)
         .filter(|column| shown.iter().any(|index| folder.join(file(*index, column)).exists()))
         .collect();
@@ -98,7 +102,8 @@ fn table_of_pictures<'a>(
             let _ = match folder.join(file(index, column)).exists() {
                 true => {
                     let (alt, file) = (table::escaped(column), file(index, column));
-                    write!(text, "| ![{alt}](pictures/{file}) ")
+                    let below = pictures::folder(&set.record.dataset);
+                    write!(text, "| ![{alt}]({}/{file}) ", below.display())
                 }
                 false => write!(text, "| – "),
             };

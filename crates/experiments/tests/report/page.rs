@@ -3,16 +3,21 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use experiments::pictures::folder;
 use experiments::report::Photographs;
 use image::{Rgb, RgbImage};
+use run_record::Record;
 
 use crate::html::{Token, text_of, tokens};
 use crate::{committed, read, write, written};
 
-/// Pictures as a finished cell leaves them.
-fn with_pictures(dir: &Path, arms: &[&str]) {
+/// Pictures as finished cells of arms that share their test images leave them; returns where, below
+/// `dir`.
+fn with_pictures(dir: &Path, records: &[Record], arms: &[&str]) -> String {
+    let record = records.iter().find(|record| record.cell.arm == arms[0]).unwrap();
+    let folder = folder(&record.dataset);
     let save = |name: String, colour: [u8; 3]| {
-        let path = dir.join("pictures").join(name);
+        let path = dir.join(&folder).join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         RgbImage::from_pixel(480, 6, Rgb(colour)).save(path).unwrap();
     };
@@ -24,7 +29,8 @@ fn with_pictures(dir: &Path, arms: &[&str]) {
         save(format!("attention/0-{arm}.png"), [9, 8, 7]);
     }
     let classes = r#"[{"name":"sky <1>","color":[1,2,3]},{"name":"no colour"}]"#;
-    std::fs::write(dir.join("pictures/classes.json"), classes).unwrap();
+    std::fs::write(dir.join(&folder).join("classes.json"), classes).unwrap();
+    folder.display().to_string()
 }
 
 #[test]
@@ -32,7 +38,7 @@ fn the_page_has_a_structure_that_can_be_read_without_seeing_it() {
     for name in ["synthetic", "camvid"] {
         let (sweep, records) = committed(name);
         let dir = written(&sweep, &records);
-        with_pictures(dir.path(), &["fcn", "dense-attention"]);
+        with_pictures(dir.path(), &records, &["fcn", "dense-attention"]);
         write(dir.path(), &sweep, &records, Photographs::Shown);
         let page = tokens(&read(dir.path(), "report.html"));
 
@@ -135,19 +141,37 @@ fn names_from_configurations_and_records_are_never_markup() {
 fn photographs_are_left_out_when_asked() {
     let (sweep, records) = committed("camvid");
     let dir = tempfile::tempdir().unwrap();
-    with_pictures(dir.path(), &["fcn", "dense-attention"]);
+    let folder = with_pictures(dir.path(), &records, &["fcn", "dense-attention"]);
     write(dir.path(), &sweep, &records, Photographs::Shown);
     let (html, markdown) = (read(dir.path(), "report.html"), read(dir.path(), "report.md"));
     let count = |html: &str, what: &str| html.matches(what).count();
     assert_eq!(count(&html, "data:image/jpeg"), 3, "one photograph and two arms' attention");
     assert_eq!(count(&html, "data:image/png"), 5, "truth, two predictions, their errors");
     assert!(html.contains("rgb(1 2 3)") && html.contains("sky &lt;1&gt;"), "the legend");
-    assert!(markdown.contains("pictures/0-image.png") && markdown.contains("pictures/attention/"));
+    assert!(markdown.contains(&format!("{folder}/0-image.png")));
+    assert!(markdown.contains(&format!("{folder}/attention/")));
 
     write(dir.path(), &sweep, &records, Photographs::LeftOut);
     let (html, markdown) = (read(dir.path(), "report.html"), read(dir.path(), "report.md"));
     assert_eq!((count(&html, "data:image/jpeg"), count(&html, "data:image/png")), (0, 5));
     assert!(html.contains("Photographs are left out."));
     assert!(!markdown.contains("0-image.png") && !markdown.contains("attention/"), "{markdown}");
-    assert!(markdown.contains("pictures/0-truth.png"));
+    assert!(markdown.contains(&format!("{folder}/0-truth.png")));
+}
+
+#[test]
+fn arms_on_other_images_have_pictures_of_their_own() {
+    let (sweep, records) = committed("companions");
+    let dir = tempfile::tempdir().unwrap();
+    let small = with_pictures(dir.path(), &records, &["dense-mean", "dia"]);
+    let large = with_pictures(dir.path(), &records, &["whole"]);
+    assert_ne!(small, large);
+    write(dir.path(), &sweep, &records, Photographs::Shown);
+    let (html, markdown) = (read(dir.path(), "report.html"), read(dir.path(), "report.md"));
+    assert_eq!(html.matches("data:image/png").count(), 8, "two truths, three predictions, errors");
+    let heading = |nth: usize| html.find(&format!("<h3>Image {nth} ")).unwrap();
+    let of = |arm: &str| html.find(&format!("as {arm} sees it")).unwrap();
+    assert!(heading(1) < of("dia") && of("dia") < heading(2) && heading(2) < of("whole"));
+    assert!(markdown.contains(&format!("| ![image]({small}/0-image.png) | ![truth]")));
+    assert!(markdown.contains(&format!("| ![image]({large}/0-image.png) | ![truth]")));
 }

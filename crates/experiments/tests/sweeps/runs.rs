@@ -58,7 +58,11 @@ fn a_second_call_uses_what_is_finished_and_says_so() {
 fn a_sweep_ends_with_a_page_that_shows_what_the_first_seed_sees() {
     let dir = folder(1);
     succeed(reproduce(dir.path(), "out", &["--seeds", "0,1"]));
-    let is_there = |picture: &str| dir.path().join("out/pictures").join(picture).exists();
+    // All arms are scored on the same images.
+    let mut folders = std::fs::read_dir(dir.path().join("out/pictures")).unwrap();
+    let folder = folders.next().unwrap().unwrap().path();
+    assert!(folders.next().is_none());
+    let is_there = |picture: &str| folder.join(picture).exists();
     for column in ["image", "truth", "fcn", "dense-attention"] {
         assert!((0..3).all(|image| is_there(&format!("{image}-{column}.png"))), "{column}");
     }
