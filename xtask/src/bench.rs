@@ -97,14 +97,17 @@ pub(crate) fn run(project: &Project, args: &Args) -> anyhow::Result<()> {
                 their_ms.push(number(&answer, "milliseconds")?);
                 their_mib = number(&answer, "peak_mib")?;
             }
+            // Of each round by itself: the machine's own speed changes from one to the next.
+            let ratios = their_ms.iter().zip(&our_ms).map(|(theirs, ours)| theirs / ours);
+            let ratio = median(ratios.collect());
             let (our_ms, their_ms) = (median(our_ms), median(their_ms));
             let row = json!({
                 "case": name(case), "op": case["op"], "pass": pass,
-                "ours_ms": our_ms, "torch_ms": their_ms, "ratio": their_ms / our_ms,
+                "ours_ms": our_ms, "torch_ms": their_ms, "ratio": ratio,
                 "ours_mib": our_mib, "torch_mib": their_mib,
             });
             let (case, peer) = (name(case), peer(case));
-            eprintln!("{case} {pass}: {our_ms:.1} ms, {peer} {their_ms:.1} ms");
+            eprintln!("{case} {pass}: {our_ms:.1} ms, {peer} {their_ms:.1} ms, ratio {ratio:.2}");
             rows.push(row);
         }
     }

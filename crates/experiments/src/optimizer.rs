@@ -11,6 +11,7 @@ use anyhow::{Context, ensure};
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 use moments::Moments;
+use rayon::prelude::*;
 
 use crate::config::{OptimizerKind, Schedule, TrainingConfig};
 use crate::tensor_file::Tensors;
@@ -106,37 +107,33 @@ impl Optimizer {
     /// A gradient that is not finite.
     pub fn step(&mut self, learning_rate: f64) -> anyhow::Result<f64> {
         let batches = self.waiting.max(1) as f64;
-        let mut squares = 0.0;
-        for slot in &self.slots {
-            let Some(gradient) = &slot.gradient else { continue };
-            squares += match slot.moments {
-                Moments::InPlace(_) => in_place::sum_of_squares(gradient)?,
-                Moments::Tensors(_) => composed::sum_of_squares(gradient)?,
-            };
-        }
-        let norm = squares.sqrt() / batches;
+        // Side by side, for small variables would leave threads idle; but other devices take their
+        // work from one thread.
+        let side_by_side = self.slots.iter().all(Slot::is_in_place);
+        let squares: Vec<f64> = if side_by_side {
+            self.slots.par_iter().map(Slot::sum_of_squares).collect::<anyhow::Result<_>>()?
+        } else {
+            self.slots.iter().map(Slot::sum_of_squares).collect::<anyhow::Result<_>>()?
+        };
+        // In the slots' order: the bits must not depend on the number of threads.
+        let norm = squares.iter().sum::<f64>().sqrt() / batches;
         ensure!(norm.is_finite(), "the gradient is not finite (norm {norm})");
         let scale = ((self.config.clip_norm / norm).min(1.0) / batches) as f32;
         self.step += 1;
         self.waiting = 0;
-        for slot in &mut self.slots {
-            let Some(gradient) = slot.gradient.take() else { continue };
-            let rate = learning_rate * slot.lr_factor;
-            let rule = match self.config.optimizer {
-                OptimizerKind::AdamW => Rule::adam(rate, scale, slot.weight_decay, self.step),
-                OptimizerKind::Sgd => {
-                    Rule::sgd(rate, scale, slot.weight_decay, self.config.momentum)
-                }
-            };
-            match &mut slot.moments {
-                Moments::InPlace(moments) => {
-                    let op = in_place::Move { rule, moments: Mutex::new(moments) };
-                    slot.var.inplace_op2(&gradient, &op)?;
-                }
-                Moments::Tensors(moments) => {
-                    composed::step(rule, &slot.var, &gradient, moments)?;
-                }
-            }
+        let (config, step) = (&self.config, self.step);
+        let move_slot = |slot: &mut Slot| {
+            let (rate, decay) = (learning_rate * slot.lr_factor, slot.weight_decay);
+            slot.step(match config.optimizer {
+                OptimizerKind::AdamW => Rule::adam(rate, scale, decay, step),
+                OptimizerKind::Sgd => Rule::sgd(rate, scale, decay, config.momentum),
+            })
+        };
+        // Backwards: the gradients that were read last are still in cache.
+        if side_by_side {
+            self.slots.par_iter_mut().rev().try_for_each(move_slot)?;
+        } else {
+            self.slots.iter_mut().try_for_each(move_slot)?;
         }
         Ok(norm)
     }
@@ -173,6 +170,33 @@ impl Optimizer {
         }
         self.step = i32::try_from(step)?;
         Ok(())
+    }
+}
+
+impl Slot {
+    fn is_in_place(&self) -> bool {
+        matches!(self.moments, Moments::InPlace(_))
+    }
+
+    /// Of the gradient that waits; zero where none does.
+    fn sum_of_squares(&self) -> anyhow::Result<f64> {
+        match (&self.gradient, &self.moments) {
+            (None, _) => Ok(0.0),
+            (Some(gradient), Moments::InPlace(_)) => in_place::sum_of_squares(gradient),
+            (Some(gradient), Moments::Tensors(_)) => Ok(composed::sum_of_squares(gradient)?),
+        }
+    }
+
+    /// Moves the variable by the gradient that waits, if one does.
+    fn step(&mut self, rule: Rule) -> candle_core::Result<()> {
+        let Some(gradient) = self.gradient.take() else { return Ok(()) };
+        match &mut self.moments {
+            Moments::InPlace(moments) => {
+                let op = in_place::Move { rule, moments: Mutex::new(moments) };
+                self.var.inplace_op2(&gradient, &op)
+            }
+            Moments::Tensors(moments) => composed::step(rule, &self.var, &gradient, moments),
+        }
     }
 }
 
@@ -248,6 +272,23 @@ mod tests {
         assert!((first[0] - 0.1 * 0.6).abs() < 1e-6);
         let mut optimizer = Optimizer::new([("u".to_owned(), other)].into(), &config).unwrap();
         assert_eq!(optimizer.add(&grads).unwrap_err().to_string(), "u has no gradient");
+    }
+
+    #[test]
+    fn the_norm_is_over_all_values_however_many() {
+        for len in [1, 15, 16, 17, 1000, (1 << 14) + 33] {
+            let values: Vec<f32> = (0..len).map(|i| (i % 13) as f32 - 4.5).collect();
+            let var = Var::from_vec(values.clone(), len, &Device::Cpu).unwrap();
+            let mut optimizer =
+                Optimizer::new([("w".to_owned(), var.clone())].into(), &TrainingConfig::default())
+                    .unwrap();
+            // Gradient 2 w.
+            let grads = var.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+            optimizer.add(&grads).unwrap();
+            let exact = values.iter().map(|x| 4.0 * f64::from(x * x)).sum::<f64>().sqrt();
+            let norm = optimizer.step(0.0).unwrap();
+            assert!((norm - exact).abs() <= 1e-12 * exact, "{len}: {norm} and {exact}");
+        }
     }
 
     /// The weights after some steps; the process that takes step `pause` begins with the state that

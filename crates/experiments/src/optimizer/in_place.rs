@@ -12,6 +12,9 @@ use super::{BETAS, EPSILON, Rule};
 /// Values that one thread takes at a time; sums over them do not depend on the number of threads.
 const CHUNK: usize = 1 << 14;
 
+/// Sums of squares side by side.
+const LANES: usize = 16;
+
 /// In `f64` and chunk by chunk, so that the bits do not depend on threads.
 pub(super) fn sum_of_squares(gradient: &Tensor) -> anyhow::Result<f64> {
     let (storage, layout) = gradient.storage_and_layout();
@@ -26,12 +29,17 @@ pub(super) fn sum_of_squares(gradient: &Tensor) -> anyhow::Result<f64> {
 
 /// Sums that do not wait for each other.
 #[inline(always)]
-fn squares_in_lanes(values: &[f32]) -> [f64; 16] {
-    let mut sums = [0.0; 16];
-    for part in values.chunks(sums.len()) {
+fn squares_in_lanes(values: &[f32]) -> [f64; LANES] {
+    let mut sums = [0.0; LANES];
+    // Whole parts by themselves: with parts of any length the sums would not stay in registers.
+    let (parts, last) = values.as_chunks::<LANES>();
+    for part in parts {
         for (sum, &value) in sums.iter_mut().zip(part) {
-            *sum += f64::from(value) * f64::from(value);
+            *sum += f64::from(value).powi(2);
         }
+    }
+    for (sum, &value) in sums.iter_mut().zip(last) {
+        *sum += f64::from(value).powi(2);
     }
     sums
 }
