@@ -38,7 +38,7 @@ pub(crate) struct Args {
     /// Only cases whose name contains this; may be repeated.
     #[arg(long, value_name = "PART")]
     only: Vec<String>,
-    /// How often each side has its turn; the median counts.
+    /// How often each side has its turn, after one that does not count; the median does.
     #[arg(long, requires = "peers", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// Threads of both sides; as many as there are cores by default.
@@ -89,6 +89,9 @@ pub(crate) fn run(project: &Project, args: &Args) -> anyhow::Result<()> {
             let request = json!({ "case": case, "pass": pass, "seconds": 0.3 });
             let (mut our_ms, mut their_ms) = (Vec::new(), Vec::new());
             let (mut our_mib, mut their_mib) = (f64::NAN, f64::NAN);
+            // Caches, clocks and allocators settle.
+            ours.ask(&request)?;
+            theirs.ask(&request)?;
             for _ in 0..args.rounds {
                 let answer = ours.ask(&request)?;
                 our_ms.push(number(&answer, "milliseconds")?);

@@ -230,8 +230,18 @@ impl Network {
     }
 }
 
+/// Of the threads that everything runs on, as large as a main thread's.
+const STACK: usize = 8 << 20;
+
+/// Runs a command on a thread of rayon's pool: called from any other, every operation of a network
+/// would be handed over to the pool and back, which is a tenth of a small one's time.
+fn run_in_pool(command: Command) -> anyhow::Result<()> {
+    rayon::ThreadPoolBuilder::new().stack_size(STACK).build_global()?;
+    rayon::scope(|_| run(command))
+}
+
 fn main() -> ExitCode {
-    match run(Command::parse()) {
+    match run_in_pool(Command::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -73,6 +73,7 @@ pub use real::{Elements, MatMut, MatRef, Real, matmul, view};
 pub use recomputed::recomputed;
 pub use resize::{Corners, resize_bilinear};
 pub use room::unwritten;
+pub(crate) use room::unwritten_in;
 pub use rows::{RowsGradients, RowsProduct, Wanted};
 pub use simd::{Vectors, inlined, simd};
 pub use turn::turned;

@@ -26,3 +26,21 @@ pub unsafe fn unwritten<T: Real>(len: usize) -> Vec<T> {
     }
     room
 }
+
+/// Makes `buffer` hold `len` numbers, as [`unwritten`] does, in the memory that it has already if
+/// there is enough.
+///
+/// # Safety
+///
+/// As there.
+#[allow(unsafe_code, reason = "what is written anyway need not be zeroed")]
+pub(crate) unsafe fn unwritten_in<T: Real>(buffer: &mut Vec<T>, len: usize) {
+    if cfg!(debug_assertions) || buffer.capacity() < len {
+        // SAFETY: as the caller promises.
+        *buffer = unsafe { unwritten(len) };
+    }
+    // SAFETY: there is room, and the caller promises to read none that has not been written.
+    unsafe {
+        buffer.set_len(len);
+    }
+}

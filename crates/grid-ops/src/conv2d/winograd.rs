@@ -32,7 +32,7 @@ use transforms::{LANES, store};
 use super::Sizes;
 use super::products::multiply;
 use crate::shared::Shared;
-use crate::{Real, inlined, simd, unwritten};
+use crate::{Real, inlined, simd, unwritten, unwritten_in};
 
 /// Outputs of a tile along each axis, inputs that they see, and inputs squared.
 const OUT: usize = 4;
@@ -137,7 +137,9 @@ where
         let (k, c) = (plan.k, plan.c);
         let of_block = (BLOCK / (PLACES * c)).clamp(1, k);
         let blocks = || (0..k).step_by(of_block).map(|first| first..(first + of_block).min(k));
-        let mut kernels = vec![T::zero(); k * PLACES * c];
+        // SAFETY: the blocks cover all kernels.
+        #[allow(unsafe_code, reason = "results are not zeroed first")]
+        let mut kernels = unsafe { unwritten(k * PLACES * c) };
         let by_block: Vec<_> = kernels.chunks_mut(of_block * PLACES * c).zip(blocks()).collect();
         by_block.into_par_iter().for_each(|(to, channels)| {
             transform_kernels(self.weight, channels, c, &self.at, to);
@@ -163,7 +165,11 @@ where
         let of_lines = lines.par_chunks(plan.lines_of_block(lines.len()));
         of_lines.for_each_init(Buffers::new, |buffers, lines| {
             let Buffers { transformed, products, scratch } = buffers;
-            transformed.resize(PLACES * c * plan.width(lines.len()), T::zero());
+            // SAFETY: every lane of every channel is transformed below.
+            #[allow(unsafe_code, reason = "buffers are not zeroed first")]
+            unsafe {
+                unwritten_in(transformed, PLACES * c * plan.width(lines.len()));
+            }
             simd(
                 #[inline(always)]
                 || transform(lines, scratch, transformed),
@@ -183,7 +189,11 @@ where
         (0..k.div_ceil(of_block)).into_par_iter().for_each_init(Buffers::new, |buffers, nth| {
             let Buffers { transformed, products, scratch } = buffers;
             let channels = nth * of_block..((nth + 1) * of_block).min(k);
-            transformed.resize(channels.len() * PLACES * c, T::zero());
+            // SAFETY: every kernel is transformed below.
+            #[allow(unsafe_code, reason = "buffers are not zeroed first")]
+            unsafe {
+                unwritten_in(transformed, channels.len() * PLACES * c);
+            }
             transform_kernels(self.weight, channels.clone(), c, &self.at, transformed);
             self.outputs(channels, transformed, (lines, &inputs), products, scratch, y);
         });
@@ -202,7 +212,11 @@ where
     ) {
         let plan = &self.plan;
         let (k, c, width) = (channels.len(), plan.c, plan.width(lines.len()));
-        products.resize(PLACES * k * width, T::zero());
+        // SAFETY: a product that does not read what it writes covers every place.
+        #[allow(unsafe_code, reason = "buffers are not zeroed first")]
+        unsafe {
+            unwritten_in(products, PLACES * k * width);
+        }
         for (place, to) in products.chunks_exact_mut(k * width).enumerate() {
             let (a, b) = (&kernels[place * k * c..], &inputs[place * c * width..]);
             multiply((k, c, width), (a, c), (b, width), (to, width));
@@ -219,7 +233,7 @@ where
                         #[inline(always)]
                         |y| (self.finish)(channel, y),
                         #[inline(always)]
-                        |line, row, fill| {
+                        |line, row| {
                             let start = (line.image * plan.k + channel) * plane + row * plan.ow;
                             // SAFETY: every line has rows of its own in every channel, and each
                             // line and channel is run once.
@@ -227,7 +241,9 @@ where
                                 unsafe_code,
                                 reason = "rows of one output are written side by side"
                             )]
-                            fill(unsafe { y.slice(start, plan.ow) });
+                            unsafe {
+                                y.slice(start, plan.ow)
+                            }
                         },
                     );
                 }

@@ -9,7 +9,7 @@ use super::transforms::{LANES, Lanes, across_lanes, each, kernel_gradient_1d, st
 use super::{IN, PLACES, channels_of_block};
 use crate::conv2d::Sizes;
 use crate::conv2d::products::multiply;
-use crate::{MatMut, MatRef, Real, inlined, matmul, simd, turned};
+use crate::{MatMut, MatRef, Real, inlined, matmul, simd, turned, unwritten, unwritten_in};
 
 /// Largest size of all partial sums, in elements.
 const PARTIAL_SUMS: usize = 1 << 24;
@@ -31,14 +31,20 @@ fn by_lines<T: Real>(s: &Sizes, plan: &Plan, lines: &[Line], x: &[T], grad: &[T]
     let run = inlined(
         #[inline(always)]
         |lines: &[Line]| {
-            let mut sum = vec![T::zero(); size];
+            // SAFETY: the products of the first block cover it without reading it.
+            #[allow(unsafe_code, reason = "results are not zeroed first")]
+            let mut sum = unsafe { unwritten(size) };
             let (mut inputs, mut gradients) = (Vec::new(), Vec::new());
             let mut scratch = Scratch::default();
             for (nth, lines) in lines.chunks(of_block).enumerate() {
                 let width = plan.width(lines.len());
                 let tiles = lines.len() * plan.tiles_of_line();
-                inputs.resize(s.c * PLACES * width, T::zero());
-                gradients.resize(s.k * PLACES * width, T::zero());
+                // SAFETY: every lane of every channel is transformed below.
+                #[allow(unsafe_code, reason = "buffers are not zeroed first")]
+                unsafe {
+                    unwritten_in(&mut inputs, s.c * PLACES * width);
+                    unwritten_in(&mut gradients, s.k * PLACES * width);
+                }
                 for channel in 0..s.c {
                     let to = &mut inputs[channel * width..];
                     plan.transform_inputs(
@@ -86,7 +92,9 @@ fn by_lines<T: Real>(s: &Sizes, plan: &Plan, lines: &[Line], x: &[T], grad: &[T]
             )
         })
         .collect();
-    let mut d_weight = vec![T::zero(); s.k * s.c * 9];
+    // SAFETY: the rows cover it, and each is turned back whole.
+    #[allow(unsafe_code, reason = "results are not zeroed first")]
+    let mut d_weight = unsafe { unwritten(s.k * s.c * 9) };
     let parts: Vec<&[T]> = parts.iter().map(Vec::as_slice).collect();
     d_weight.par_chunks_mut(s.c * 9).enumerate().for_each(|(k, to)| {
         turn_back(s.c, &parts, k, to);
@@ -104,7 +112,9 @@ fn by_channels<T: Real>(s: &Sizes, plan: &Plan, lines: &[Line], x: &[T], grad: &
         .map(|of_place| turned(of_place, (c, tiles), width))
         .collect();
     let of_block = channels_of_block(k, c);
-    let mut d_weight = vec![T::zero(); k * c * 9];
+    // SAFETY: the blocks cover it, and each of their rows is turned back whole.
+    #[allow(unsafe_code, reason = "results are not zeroed first")]
+    let mut d_weight = unsafe { unwritten(k * c * 9) };
     let transform = inlined(
         #[inline(always)]
         |channels: Range<usize>, scratch: &mut Scratch<T>, to: &mut [T]| {
@@ -127,12 +137,17 @@ fn by_channels<T: Real>(s: &Sizes, plan: &Plan, lines: &[Line], x: &[T], grad: &
         |(gradients, sums, scratch), (nth, to)| {
             let channels = nth * of_block..((nth + 1) * of_block).min(k);
             let count = channels.len();
-            gradients.resize(PLACES * count * width, T::zero());
+            // SAFETY: the transforms cover the first, products that do not read what they write
+            // the second.
+            #[allow(unsafe_code, reason = "buffers are not zeroed first")]
+            unsafe {
+                unwritten_in(gradients, PLACES * count * width);
+                unwritten_in(sums, count * PLACES * c);
+            }
             simd(
                 #[inline(always)]
                 || transform(channels.clone(), scratch, gradients),
             );
-            sums.resize(count * PLACES * c, T::zero());
             for (place, inputs) in inputs.iter().enumerate() {
                 let gradients = &gradients[place * count * width..];
                 let to = (&mut sums[place * c..], PLACES * c);
@@ -150,37 +165,43 @@ fn by_channels<T: Real>(s: &Sizes, plan: &Plan, lines: &[Line], x: &[T], grad: &
 fn turn_back<T: Real>(c: usize, parts: &[&[T]], k: usize, to: &mut [T]) {
     let run = inlined(
         #[inline(always)]
-        |to: &mut [T]| {
-            for first in (0..c).step_by(LANES) {
-                let count = LANES.min(c - first);
-                let mut rows = [[[T::zero(); LANES]; 3]; IN];
-                for (i, to) in rows.iter_mut().enumerate() {
-                    let row = each(|u| {
-                        let mut sum = [T::zero(); LANES];
-                        // In a fixed order: the bits must not depend on the number of threads.
-                        for part in parts {
-                            let start = (k * PLACES + i * IN + u) * c + first;
-                            let from = &part[start..][..count];
-                            sum.iter_mut().zip(from).for_each(|(sum, &x)| *sum = *sum + x);
-                        }
-                        sum
-                    });
-                    *to = across_lanes(row, kernel_gradient_1d);
-                }
-                for q in 0..3 {
-                    let column: [Lanes<T>; IN] = each(|i| rows[i][q]);
-                    let taps = across_lanes(column, kernel_gradient_1d);
-                    for (p, lanes) in taps.into_iter().enumerate() {
-                        for l in 0..count {
-                            to[(first + l) * 9 + p * 3 + q] = lanes[l];
-                        }
+        |first: usize, filled: usize, to: &mut [T]| {
+            let mut rows = [[[T::zero(); LANES]; 3]; IN];
+            for (i, to) in rows.iter_mut().enumerate() {
+                let row = each(|u| {
+                    let mut sum = [T::zero(); LANES];
+                    // In a fixed order: the bits must not depend on the number of threads.
+                    for part in parts {
+                        let start = (k * PLACES + i * IN + u) * c + first;
+                        let from = &part[start..][..filled];
+                        sum.iter_mut().zip(from).for_each(|(sum, &x)| *sum = *sum + x);
+                    }
+                    sum
+                });
+                *to = across_lanes(row, kernel_gradient_1d);
+            }
+            for q in 0..3 {
+                let column: [Lanes<T>; IN] = each(|i| rows[i][q]);
+                let taps = across_lanes(column, kernel_gradient_1d);
+                for (p, lanes) in taps.into_iter().enumerate() {
+                    for l in 0..filled {
+                        to[(first + l) * 9 + p * 3 + q] = lanes[l];
                     }
                 }
             }
         },
     );
+    let whole = c / LANES * LANES;
     simd(
         #[inline(always)]
-        || run(to),
+        || {
+            // With a number of lanes that the compiler knows.
+            for first in (0..whole).step_by(LANES) {
+                run(first, LANES, to);
+            }
+            if whole < c {
+                run(whole, c - whole, to);
+            }
+        },
     );
 }

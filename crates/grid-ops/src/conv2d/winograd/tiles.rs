@@ -4,9 +4,9 @@ use super::transforms::{
     LANES, Lanes, across_lanes, each, gradient_1d, input_1d, load, output_1d, store,
 };
 use super::{IN, OUT, PLACES, TILES};
-use crate::Real;
 use crate::conv2d::Sizes;
 use crate::strided::gather;
+use crate::{Real, inlined};
 
 /// One convolution, `x` to `y`.
 #[derive(Clone, Copy)]
@@ -221,24 +221,23 @@ impl Plan {
         }
     }
 
-    /// Writes `φ(Aᵀ m A + bias)` of every tile of `lines` for one channel; two places of `m` are
-    /// `of_place` apart.
+    /// Writes `φ(Aᵀ m A + bias)` of every tile of `lines` for one channel, into the rows that
+    /// `row_of` gives by line and row; two places of `m` are `of_place` apart.
     #[inline(always)]
-    pub(super) fn transform_outputs<T: Real>(
+    pub(super) fn transform_outputs<'y, T: Real>(
         &self,
         (m, of_place): (&[T], usize),
         lines: &[Line],
         scratch: &mut Scratch<T>,
         finish: impl Fn(T) -> T,
-        mut write: impl FnMut(Line, usize, &mut dyn FnMut(&mut [T])),
+        row_of: impl Fn(Line, usize) -> &'y mut [T],
     ) {
         let width = self.width(lines.len());
         let stride = width + LANES;
         let d = self.dilation;
         let across = self.tiles_across();
-        let Scratch { raw, line } = scratch;
+        let raw = &mut scratch.raw;
         raw.resize(PLACES * stride, T::zero());
-        line.resize((across + LANES) * OUT + IN, T::zero());
         for at in (0..width).step_by(LANES) {
             let mut rows = [[[T::zero(); LANES]; OUT]; IN];
             for (i, to) in rows.iter_mut().enumerate() {
@@ -262,28 +261,40 @@ impl Plan {
                 if row >= self.oh {
                     break;
                 }
-                write(at, row, &mut |to: &mut [T]| {
-                    for phase in 0..d.min(to.len()) {
-                        let first = (nth * d + phase) * across;
-                        for j in (0..across).step_by(LANES) {
-                            let lanes: [Lanes<T>; OUT] =
-                                each(|u| load(&raw[(i * OUT + u) * stride + first + j..]));
-                            let line = &mut line[j * OUT..][..LANES * OUT];
+                let to = row_of(at, row);
+                for phase in 0..d.min(to.len()) {
+                    let raw = &raw[i * OUT * stride + (nth * d + phase) * across..];
+                    // The outputs of `LANES` tiles side by side.
+                    let outputs = inlined(
+                        #[inline(always)]
+                        |tile: usize| {
+                            let lanes: [Lanes<T>; OUT] = each(|u| load(&raw[u * stride + tile..]));
+                            let mut line = [T::zero(); LANES * OUT];
                             for l in 0..LANES {
                                 for u in 0..OUT {
                                     line[l * OUT + u] = lanes[u][l];
                                 }
                             }
+                            line
+                        },
+                    );
+                    let starts = (0..across).step_by(LANES);
+                    if d == 1 {
+                        for (to, tile) in to.chunks_mut(LANES * OUT).zip(starts) {
+                            let line = outputs(tile);
+                            match <&mut [T; LANES * OUT]>::try_from(&mut *to) {
+                                Ok(to) => *to = line,
+                                Err(_) => to.copy_from_slice(&line[..to.len()]),
+                            }
                         }
-                        if d == 1 {
-                            let len = to.len();
-                            to.copy_from_slice(&line[..len]);
-                        } else {
-                            let to = to[phase..].iter_mut().step_by(d);
-                            to.zip(line.iter()).for_each(|(to, &y)| *to = y);
+                    } else {
+                        let mut to = to[phase..].iter_mut().step_by(d);
+                        for tile in starts {
+                            let line = outputs(tile);
+                            line.iter().zip(to.by_ref()).for_each(|(&y, to)| *to = y);
                         }
                     }
-                });
+                }
             }
         }
     }
