@@ -77,13 +77,15 @@ pub(crate) fn run(project: &Project, args: &Args) -> anyhow::Result<()> {
     let cases = cases["cases"].as_array().cloned().context("our side did not list its cases")?;
     let chosen: Vec<_> = cases.into_iter().filter(|case| is_asked(case, &args.only)).collect();
     ensure!(!chosen.is_empty(), "no case's name contains `{}`", args.only.join("` or `"));
+    let out = target.join("bench");
+    std::fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
+    let file = out.join("peers.json");
     let mut rows = Vec::new();
-    let mut versions = Value::Null;
+    let mut record = Value::Null;
     for case in &chosen {
         // Fresh processes, so that the peak memory is this case's.
         let (mut ours, _) = start_ours()?;
-        let (mut theirs, greeting) = start_theirs()?;
-        versions = greeting;
+        let (mut theirs, versions) = start_theirs()?;
         let passes = case["passes"].as_array().context("a case without passes")?;
         for pass in passes.iter().filter_map(Value::as_str) {
             let request = json!({ "case": case, "pass": pass, "seconds": 0.3 });
@@ -113,17 +115,15 @@ pub(crate) fn run(project: &Project, args: &Args) -> anyhow::Result<()> {
             eprintln!("{case} {pass}: {our_ms:.1} ms, {peer} {their_ms:.1} ms, ratio {ratio:.2}");
             rows.push(row);
         }
+        // After every case, so that a comparison that is stopped leaves what it has measured.
+        record = json!({
+            "torch": versions["torch"], "numpy": versions["numpy"], "pillow": versions["pillow"],
+            "threads": threads,
+            "rounds": args.rounds, "cpu": cpu(), "rows": rows,
+        });
+        std::fs::write(&file, serde_json::to_string_pretty(&record)? + "\n")
+            .with_context(|| file.display().to_string())?;
     }
-    let record = json!({
-        "torch": versions["torch"], "numpy": versions["numpy"], "pillow": versions["pillow"],
-        "threads": threads,
-        "rounds": args.rounds, "cpu": cpu(), "rows": rows,
-    });
-    let out = target.join("bench");
-    std::fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
-    let file = out.join("peers.json");
-    std::fs::write(&file, serde_json::to_string_pretty(&record)? + "\n")
-        .with_context(|| file.display().to_string())?;
     println!("{}", table(&record)?);
     println!("record: {}", file.display());
     Ok(())

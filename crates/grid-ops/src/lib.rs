@@ -18,6 +18,10 @@
 //! On another device than the CPU every operation runs as the composition of candle's own in
 //! [`composed`]; [`composing`] has them run on the CPU as well.
 //!
+//! Work is shared out in rayon's pool. An operation that is called from a thread outside of it is
+//! handed over and awaited, each one anew, some tens of microseconds; call a whole step or network
+//! within `rayon::scope(|_| …)` to pay that once.
+//!
 //! [`Real`], [`matmul`], [`Product`], [`RowsProduct`], [`view`] and [`Elements`] are what other crates build kernels of their own with;
 //! [`apply1`], [`apply2`] and [`apply3`] make operations of them whose gradients candle need not sum, and [`backward`] a pass in which it
 //! need not sum those of variables either.

@@ -254,9 +254,13 @@ fn wide_convolutions_in_single_precision_are_within_the_stated_error() {
 
 #[test]
 fn large_shapes_that_span_tiles_equal_the_twin() {
-    for (c, k, groups, size, kernel, stride) in
-        [(3, 5, 1, (41, 37), 3, 1), (4, 6, 2, (45, 53), 5, 2), (3, 3, 3, (40, 31), 3, 2)]
-    {
+    for (c, k, groups, size, kernel, stride) in [
+        (3, 5, 1, (41, 37), 3, 1),
+        (4, 6, 2, (45, 53), 5, 2),
+        (3, 3, 3, (40, 31), 3, 2),
+        // So many channels, at so many places, are packed.
+        (66, 65, 1, (41, 37), 1, 1),
+    ] {
         let config = Conv2d { stride, padding: kernel / 2, groups, ..Conv2d::default() };
         let x = tensor(1, &[2, c, size.0, size.1]);
         let weight = tensor(2, &[k, c / groups, kernel, kernel]);

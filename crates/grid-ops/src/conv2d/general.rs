@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::products::multiply;
 use super::{Sizes, channels_of_task, runs};
 use crate::shared::Shared;
 use crate::strided::gather;
@@ -17,6 +18,10 @@ const TILE: usize = 512;
 
 /// Partial sums of the weight gradient.
 const PARTS: usize = 8;
+
+/// Channels on either side up to which a matrix is not read often enough to be worth packing: on two
+/// cores of an AMD EPYC SqueezeNet's features of one image take 2 to 3 % less time so.
+const FEW_CHANNELS: usize = 64;
 
 /// Tiles below which the weight gradient is cut by channels instead: each of its partial sums would
 /// be of few products.
@@ -113,9 +118,14 @@ pub(super) fn forward<T: Real>(s: &Sizes, x: &[T], weight: &[T], bias: &[T]) -> 
             product.resize(rows * width, T::zero());
             for group in 0..s.config.groups {
                 let first = group * k + channels.start;
-                let right = MatRef::new(&image[group * c * plane + start..], c, width, plane, 1);
-                let left = MatRef::new(&weight[first * c..], rows, c, c, 1);
-                matmul(MatMut::new(product, rows, width, width, 1), T::zero(), left, right);
+                let (x, weight) = (&image[group * c * plane + start..], &weight[first * c..]);
+                if rows.min(c) <= FEW_CHANNELS {
+                    multiply((rows, c, width), (weight, c), (x, plane), (product, width));
+                } else {
+                    let left = MatRef::new(weight, rows, c, c, 1);
+                    let right = MatRef::new(x, c, width, plane, 1);
+                    matmul(MatMut::new(product, rows, width, width, 1), T::zero(), left, right);
+                }
                 for (channel, from) in product[..rows * width].chunks_exact(width).enumerate() {
                     let channel = first + channel;
                     let at = (tile.image * s.k + channel) * plane + start;
