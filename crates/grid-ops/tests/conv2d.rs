@@ -258,6 +258,8 @@ fn large_shapes_that_span_tiles_equal_the_twin() {
         (3, 5, 1, (41, 37), 3, 1),
         (4, 6, 2, (45, 53), 5, 2),
         (3, 3, 3, (40, 31), 3, 2),
+        // Rows of several runs of whole lanes of tiles, and a part of one.
+        (16, 17, 1, (9, 150), 3, 1),
         // So many channels, at so many places, are packed.
         (66, 65, 1, (41, 37), 1, 1),
     ] {
