@@ -1,5 +1,7 @@
 //! The four directions of a grid, and how each sees the units of an image.
 
+use std::ops::Range;
+
 use grid_ops::{Real, unwritten};
 use rayon::prelude::*;
 
@@ -61,6 +63,16 @@ impl<'a, T> Units<'a, T> {
     pub fn row(&self, position: usize) -> &'a [T] {
         let at = self.places[position] * 4 + self.direction as usize;
         &self.all[at * self.width..][..self.width]
+    }
+
+    /// The rows of the units at some positions, one after the other.
+    pub fn rows(&self, positions: Range<usize>) -> Vec<T>
+    where
+        T: Copy,
+    {
+        let mut rows = Vec::with_capacity(positions.len() * self.width);
+        positions.for_each(|position| rows.extend_from_slice(self.row(position)));
+        rows
     }
 }
 

@@ -6,7 +6,7 @@ mod linear;
 use std::sync::OnceLock;
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Shape, Tensor, WithDType, bail};
-use grid_ops::{Elements, Real, count_macs, is_composed};
+use grid_ops::{Elements, Reads, Real, count_macs, is_composed};
 use rayon::prelude::*;
 
 use crate::kernel::RowShape;
@@ -52,7 +52,7 @@ pub fn quadrant_attention(
         None => Tensor::zeros((4, keys), input.dtype(), input.device())?,
     };
     let op = QuadrantAttention { size: (h, w), shape, score, kept: Kept::default() };
-    Ok(grid_ops::apply2(&input.contiguous()?, &vector, op)?)
+    Ok(grid_ops::apply2(&input.contiguous()?, &vector, op, Reads { output: false, ..Reads::ALL })?)
 }
 
 /// The channels of values and keys, or why the attention cannot run.

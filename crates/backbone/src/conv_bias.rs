@@ -1,4 +1,4 @@
-//! Convolution with bias and ReLU: the block of the networks from before batch norm.
+//! Convolution with bias and activation: the block of the networks from before batch norm.
 
 use candle_core::Tensor;
 use candle_nn::init::DEFAULT_KAIMING_NORMAL;
@@ -19,18 +19,20 @@ pub(crate) struct ConvBiasSpec {
     pub(crate) stride: usize,
     pub(crate) padding: usize,
     pub(crate) dilation: usize,
+    pub(crate) activation: Activation,
 }
 
 impl ConvBiasSpec {
-    /// One of an odd kernel that keeps the size.
+    /// One of an odd kernel that keeps the size, with a ReLU.
     pub(crate) fn same(channels: [usize; 2], kernel: usize, dilation: usize) -> Self {
         // A single tap has no distance to another.
         let dilation = if kernel == 1 { 1 } else { dilation };
-        Self { channels, kernel, stride: 1, padding: dilation * (kernel / 2), dilation }
+        let padding = dilation * (kernel / 2);
+        Self { channels, kernel, stride: 1, padding, dilation, activation: Activation::Relu }
     }
 }
 
-/// Convolution → bias → ReLU, a single operation.
+/// Convolution → bias → activation, a single operation.
 pub(crate) struct ConvBias {
     config: Conv2d,
     weight: Tensor,
@@ -41,7 +43,14 @@ impl ConvBias {
     /// Takes `weight` and `bias` from `vb`. There are no statistics: of the modes only
     /// [`NormMode::Frozen`] differs.
     pub(crate) fn new(spec: ConvBiasSpec, vb: &VarBuilder, mode: NormMode) -> Result<Self> {
-        let ConvBiasSpec { channels: [inputs, outputs], kernel, stride, padding, dilation } = spec;
+        let ConvBiasSpec {
+            channels: [inputs, outputs],
+            kernel,
+            stride,
+            padding,
+            dilation,
+            activation,
+        } = spec;
         let shape = (outputs, inputs, kernel, kernel);
         let weight = vb.get_with_hints(shape, "weight", DEFAULT_KAIMING_NORMAL)?;
         let bias = vb.get_with_hints(outputs, "bias", Init::Const(0.0))?;
@@ -49,7 +58,7 @@ impl ConvBias {
             NormMode::Frozen => (weight.detach(), bias.detach()),
             NormMode::Trained | NormMode::Fixed => (weight, bias),
         };
-        let config = Conv2d { stride, padding, dilation, groups: 1, activation: Activation::Relu };
+        let config = Conv2d { stride, padding, dilation, groups: 1, activation };
         Ok(Self { config, weight, bias })
     }
 

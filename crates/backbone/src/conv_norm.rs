@@ -165,23 +165,36 @@ impl ConvNorm {
     /// What [`conv2d`] reports; in training [`Error::SingleValue`] for a batch with one value a
     /// channel.
     pub fn forward(&self, x: &Tensor, phase: Phase) -> Result<Tensor> {
+        self.forward_by(phase, |weight, bias, activation| {
+            Ok(conv2d(x, weight, bias, &self.conv(activation))?)
+        })
+    }
+
+    /// The same where the caller has the convolution another way: `conv` makes its activated result
+    /// of a weight, a bias and the activation.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::forward`].
+    pub fn forward_by(
+        &self,
+        phase: Phase,
+        conv: impl Fn(&Tensor, Option<&Tensor>, Activation) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let activation = self.spec.activation;
         match (&self.norm, phase) {
-            (Norm::Folded { bias, .. }, _) => {
-                let config = self.conv(self.spec.activation);
-                Ok(conv2d(x, &self.weight, Some(bias), &config)?)
-            }
+            (Norm::Folded { bias, .. }, _) => conv(&self.weight, Some(bias), activation),
             (
                 Norm::Learnt { gamma, beta, statistics, training: TrainBy::Batch },
                 Phase::Train | Phase::TrainRecomputing | Phase::TrainAgain,
             ) => {
-                let config = self.conv(Activation::Identity);
-                let y = conv2d(x, &self.weight, self.bias.as_ref(), &config)?;
+                let y = conv(&self.weight, self.bias.as_ref(), Activation::Identity)?;
                 let (n, _, h, w) = y.dims4()?;
                 if n * h * w < 2 {
                     let layer = statistics.layer().to_owned();
                     return Err(Error::SingleValue { layer, got: y.dims().to_vec() });
                 }
-                let normed = batch_norm(&y, gamma, beta, EPSILON, self.spec.activation)?;
+                let normed = batch_norm(&y, gamma, beta, EPSILON, activation)?;
                 if phase != Phase::TrainAgain {
                     statistics.update(&normed.mean, &normed.var, n * h * w)?;
                 }
@@ -193,7 +206,7 @@ impl ConvNorm {
                 let factors = [gamma, beta];
                 let (weight, bias) =
                     fold(&self.weight, self.bias.as_ref(), factors, &statistics.get())?;
-                Ok(conv2d(x, &weight, Some(&bias), &self.conv(self.spec.activation))?)
+                conv(&weight, Some(&bias), activation)
             }
         }
     }

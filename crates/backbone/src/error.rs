@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// The result of this crate's functions.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a backbone could not be built or run, or its weights not be read.
 #[derive(Debug, thiserror::Error)]

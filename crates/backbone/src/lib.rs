@@ -49,6 +49,7 @@ pub use conv_norm::{ConvNorm, ConvNormSpec};
 pub use error::{Error, Result};
 pub use mobilenet_v2::MobileNetV2Config;
 pub use network::{Backbone, NormMode, Phase, Stage, load_statistics, statistics_of};
+pub use part::forward_part;
 pub use resnet::{ResNetConfig, StemPool, StridePlace};
 pub use small_cnn::SmallCnnConfig;
 pub use squeezenet::SqueezeNetConfig;

@@ -1,5 +1,6 @@
 //! Parts of a network: what can be computed again in the backward pass instead of being kept.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use candle_core::Tensor;
@@ -14,16 +15,36 @@ pub(crate) trait Part: Send + Sync + 'static {
     fn forward(&self, x: &Tensor, phase: Phase) -> Result<Tensor>;
 }
 
-/// `part` of `x`; in [`Phase::TrainRecomputing`] so that only `x` is kept.
+/// `part` of `x`, as [`forward_part`].
 pub(crate) fn run<P: Part>(part: &Arc<P>, x: &Tensor, phase: Phase) -> Result<Tensor> {
-    if phase != Phase::TrainRecomputing {
-        return part.forward(x, phase);
-    }
-    let y = part.forward(&x.detach(), Phase::Train)?;
     let part = Arc::clone(part);
-    let again =
-        move |x: &Tensor| part.forward(x, Phase::TrainAgain).map_err(candle_core::Error::wrap);
-    Ok(recomputed(x, &y, again)?)
+    forward_part([x], phase, move |[x], phase| part.forward(x, phase))
+}
+
+/// What `part` of a network makes of one or two `inputs` in a phase; in
+/// [`Phase::TrainRecomputing`] of its own making only the result is kept, and the backward pass runs
+/// it again in [`Phase::TrainAgain`].
+///
+/// # Errors
+///
+/// What the part reports.
+pub fn forward_part<const N: usize, E>(
+    inputs: [&Tensor; N],
+    phase: Phase,
+    part: impl Fn([&Tensor; N], Phase) -> Result<Tensor, E> + Send + Sync + 'static,
+) -> Result<Tensor, E>
+where
+    E: From<candle_core::Error> + Display + Send + Sync + 'static,
+{
+    if phase != Phase::TrainRecomputing {
+        return part(inputs, phase);
+    }
+    let detached = inputs.map(Tensor::detach);
+    let y = part(detached.each_ref(), Phase::Train)?;
+    let again = move |inputs: [&Tensor; N]| {
+        part(inputs, Phase::TrainAgain).map_err(candle_core::Error::wrap)
+    };
+    Ok(recomputed(inputs, &y, again)?)
 }
 
 /// A residual block, whose branch may be scaled.

@@ -11,7 +11,7 @@ use block::{Block, BlockShape, Shortcut};
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
 pub use config::{ResNetConfig, StemPool, StridePlace};
-use grid_ops::{Activation, Pool, Rounding, max_pool2d};
+use grid_ops::{Activation, Pool, Rounding, relu_max_pool2d};
 
 use crate::branch::{Branch, Scale};
 use crate::conv_norm::{ConvNorm, ConvNormSpec};
@@ -61,7 +61,7 @@ impl Depth {
     }
 }
 
-/// The 7×7 convolution and the pooling behind it.
+/// The 7×7 convolution with its norm, and the pooling behind it with the ReLU between them.
 struct Stem {
     conv: ConvNorm,
     pool: Pool,
@@ -69,7 +69,7 @@ struct Stem {
 
 impl Part for Stem {
     fn forward(&self, x: &Tensor, phase: Phase) -> Result<Tensor> {
-        Ok(max_pool2d(&self.conv.forward(x, phase)?, &self.pool)?)
+        Ok(relu_max_pool2d(&self.conv.forward(x, phase)?, &self.pool)?)
     }
 }
 
@@ -99,7 +99,7 @@ impl ResNet {
             stride,
             dilation,
             groups: 1,
-            activation: Activation::Relu,
+            activation: Activation::Identity,
         };
         let conv = ConvNorm::new(spec, vb.pp("conv1"), vb.pp("bn1"), mode)?;
         // The least output stride is 8, so that the pooling always has its own.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
-use grid_ops::{Rounding, concat};
+use grid_ops::{Activation, Rounding, concat};
 
 use crate::conv_bias::{ConvBias, ConvBiasSpec};
 use crate::error::Result;
@@ -75,7 +75,15 @@ impl SqueezeNet {
         let mut striding = Striding::new(limit);
         let vb = vb.pp("features");
         let (stride, dilation) = striding.next(2);
-        let spec = ConvBiasSpec { channels: [3, STEM], kernel: 3, stride, padding: 0, dilation };
+        let activation = Activation::Relu;
+        let spec = ConvBiasSpec {
+            channels: [3, STEM],
+            kernel: 3,
+            stride,
+            padding: 0,
+            dilation,
+            activation,
+        };
         let stem = Arc::new(ConvBias::new(spec, &vb.pp(0), mode)?);
         // Modules 0 and 1 are the stem and its ReLU; every group begins with a pooling.
         let (mut module, mut inputs) = (2, STEM);

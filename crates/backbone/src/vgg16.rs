@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
-use grid_ops::{Activation, Rounding};
+use grid_ops::{Activation, Pool, Rounding, relu_max_pool2d};
 
 use crate::conv_bias::{ConvBias, ConvBiasSpec};
 use crate::conv_norm::{ConvNorm, ConvNormSpec};
@@ -70,8 +70,16 @@ pub(crate) struct Vgg16 {
 
 struct Group {
     convs: Arc<Convs>,
-    /// The stride of the pooling behind them, if there is one.
-    pool_stride: Option<usize>,
+    /// Behind them, if there is one.
+    pool: Option<Pooling>,
+}
+
+/// A pooling of a stride.
+#[derive(Clone, Copy)]
+enum Pooling {
+    Plain(usize),
+    /// After a ReLU, which the group's last convolution lacks.
+    WithRelu(usize),
 }
 
 /// The convolutions of a group.
@@ -92,11 +100,18 @@ impl Vgg16 {
         let (mut module, mut inputs) = (0, 3);
         for (nth, [channels, count]) in GROUPS.into_iter().enumerate() {
             let mut convs = Vec::new();
-            for _ in 0..count {
+            for conv in 0..count {
                 let dilation = striding.dilation();
+                // Where nobody else sees it, the last ReLU of a group is the pooling's.
+                let activation = if nth < FIRST_STAGE && conv + 1 == count {
+                    Activation::Identity
+                } else {
+                    Activation::Relu
+                };
                 convs.push(match config.norm {
                     VggNorm::None => {
-                        let spec = ConvBiasSpec::same([inputs, channels], 3, dilation);
+                        let same = ConvBiasSpec::same([inputs, channels], 3, dilation);
+                        let spec = ConvBiasSpec { activation, ..same };
                         module += 2;
                         Conv::Plain(ConvBias::new(spec, &vb.pp(module - 2), mode)?)
                     }
@@ -108,7 +123,7 @@ impl Vgg16 {
                             stride: 1,
                             dilation,
                             groups: 1,
-                            activation: Activation::Relu,
+                            activation,
                         };
                         let (conv, norm) = (vb.pp(module), vb.pp(module + 1));
                         module += 3;
@@ -130,7 +145,11 @@ impl Vgg16 {
             }
             module += 1;
             let convs = Arc::new(Convs(convs));
-            groups.push(Arc::new(Group { convs, pool_stride }));
+            let pool = pool_stride.map(|stride| match nth < FIRST_STAGE {
+                true => Pooling::WithRelu(stride),
+                false => Pooling::Plain(stride),
+            });
+            groups.push(Arc::new(Group { convs, pool }));
         }
         Ok(Self { stages, groups })
     }
@@ -160,8 +179,12 @@ impl Part for Group {
 
 /// What follows the convolutions of a group.
 fn pooled(group: &Group, x: Tensor) -> Result<Tensor> {
-    Ok(match group.pool_stride {
-        Some(stride) => max_pool(&x, 2, stride, Rounding::Floor)?,
+    let rounding = Rounding::Floor;
+    Ok(match group.pool {
+        Some(Pooling::Plain(stride)) => max_pool(&x, 2, stride, rounding)?,
+        Some(Pooling::WithRelu(stride)) => {
+            relu_max_pool2d(&x, &Pool { kernel: 2, stride, padding: 0, rounding })?
+        }
         None => x,
     })
 }

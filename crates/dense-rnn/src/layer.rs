@@ -156,7 +156,7 @@ impl DenseRnn {
         if let Some(dia) = &self.dia {
             hidden = weighed(&hidden, dia)?;
         }
-        Ok(grid_of_rows(&hidden.flatten_from(3)?, &self.output.weight, &self.output.bias)?)
+        Ok(grid_of_rows(&hidden, &self.output.weight, &self.output.bias)?)
     }
 
     /// `[W; Wa]` of each direction for a grid of this size, `[4, d + a, d]`, if it is a scan.

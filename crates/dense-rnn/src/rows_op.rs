@@ -4,13 +4,13 @@
 //! rows are a product of. The latter spares the rows and their gradient their way through candle.
 
 use std::borrow::Cow;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use candle_core::backend::BackendStorage;
 use candle_core::{
     CpuStorage, CustomOp2, CustomOp3, DType, Layout, Shape, Tensor, WithDType, bail,
 };
-use grid_ops::{Elements, Real, RowsProduct, Wanted, apply2, apply3, view};
+use grid_ops::{Elements, Reads, Real, RowsProduct, Wanted, apply2, apply3, frees_graph, view};
 
 use crate::{Error, Result};
 
@@ -34,11 +34,11 @@ pub(crate) trait RowsKernel: Send + Sync + 'static {
     /// The hidden states, `[n, h, w, k, d]`.
     fn forward<T: Real>(&self, rows: Cow<'_, [T]>, params: &[T]) -> (Vec<T>, Self::Passed<T>);
 
-    /// The gradients of the rows, which are empty unless they are [read again](Self::reads_rows_again),
-    /// and of the parameters, from the hidden states and their gradient.
+    /// The gradients of the rows, which are empty unless they are [read again](Self::reads_rows_again)
+    /// and may be written over, and of the parameters, from the hidden states and their gradient.
     fn backward<T: Real>(
         &self,
-        rows: &[T],
+        rows: Vec<T>,
         params: &[T],
         passed: &Self::Passed<T>,
         seen: (&[T], &[T]),
@@ -47,7 +47,7 @@ pub(crate) trait RowsKernel: Send + Sync + 'static {
 
 /// `kernel` of `rows`; differentiable in both.
 pub(crate) fn of_rows(kernel: impl RowsKernel, rows: &Tensor, params: &Tensor) -> Result<Tensor> {
-    Ok(apply2(&rows.contiguous()?, params, RowsOp::new(kernel, 0, Wanted::All))?)
+    Ok(apply2(&rows.contiguous()?, params, RowsOp::new(kernel, 0, Wanted::All), Reads::ALL)?)
 }
 
 /// `kernel` of the rows `weight · x(v) + bias` of `features` `[n, c, h, w]`; differentiable in all.
@@ -60,7 +60,7 @@ pub(crate) fn of_features(
     let product = one_after_another(weight, Some(bias))?;
     let wanted = if features.track_op() { Wanted::All } else { Wanted::Parameters };
     let op = RowsOp::new(kernel, features.dim(1)?, wanted);
-    Ok(apply3(&features.contiguous()?, &product, params, op)?)
+    Ok(apply3(&features.contiguous()?, &product, params, op, Reads::ALL)?)
 }
 
 /// The dimensions of the rows `weight · x(v) + bias` of four directions, `[n, h, w, 4, width]`, or
@@ -106,8 +106,9 @@ struct RowsOp<K: RowsKernel> {
 }
 
 struct Kept<T, P> {
-    /// The rows, if they were made here and are read again.
-    rows: Vec<T>,
+    /// The rows, if they were made here and are read again, until a pass has them that frees the
+    /// graph.
+    rows: Mutex<Vec<T>>,
     passed: P,
 }
 
@@ -151,7 +152,7 @@ impl<K: RowsKernel> RowsOp<K> {
             }
         };
         // The same instance runs forward once only; a second run would find the same values.
-        let _ = kept.set(Kept { rows, passed });
+        let _ = kept.set(Kept { rows: Mutex::new(rows), passed });
         Ok((T::to_cpu_storage_owned(hidden), Shape::from((n, h, w, directions, d))))
     }
 
@@ -183,7 +184,14 @@ impl<K: RowsKernel> RowsOp<K> {
         let [inputs, all_params, hiddens, grads] = [input, params, hidden, &grad].map(Elements::of);
         let (inputs, all_params) = (inputs.slice::<T>()?, all_params.slice::<T>()?);
         let seen = (hiddens.slice::<T>()?, grads.slice::<T>()?);
-        let rows = if product.is_some() { rows } else { inputs };
+        let rows = match (product, self.kernel.reads_rows_again()) {
+            (_, false) => Vec::new(),
+            (None, true) => inputs.to_vec(),
+            (Some(_), true) => {
+                let mut rows = rows.lock().unwrap_or_else(PoisonError::into_inner);
+                if frees_graph() { std::mem::take(&mut *rows) } else { rows.clone() }
+            }
+        };
         let (d_rows, d_params) = self.kernel.backward(rows, all_params, passed, seen);
         let like = |values, like: &Tensor| Tensor::from_vec(values, like.shape(), like.device());
         let d_params = Some(like(d_params, params)?);

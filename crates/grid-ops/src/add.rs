@@ -7,7 +7,8 @@ use rayon::prelude::*;
 use crate::conv2d::Activation;
 use crate::error::checked_grid;
 use crate::{
-    Elements, Error, Real, Result, apply2, composed, inlined, is_composed, simd, unwritten, view,
+    Elements, Error, Reads, Real, Result, apply2, composed, inlined, is_composed, simd, unwritten,
+    view,
 };
 
 /// Elements that one task works on: a few of them fit a core's cache.
@@ -30,7 +31,8 @@ pub fn add(x: &Tensor, y: &Tensor, activation: Activation) -> Result<Tensor> {
     if is_composed(x) {
         return composed::add(x, y, activation);
     }
-    Ok(apply2(&x.contiguous()?, &y.contiguous()?, Add { activation })?)
+    let reads = Reads { output: activation != Activation::Identity, ..Reads::NOTHING };
+    Ok(apply2(&x.contiguous()?, &y.contiguous()?, Add { activation }, reads)?)
 }
 
 /// The sum of two gradients of one shape.

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, CustomOp1, Layout, Shape, Tensor, TensorId, Var, bail};
 
-use crate::graph::{apply1, number};
+use crate::graph::{Reads, apply1, number};
 use crate::{add, is_composed};
 
 thread_local! {
@@ -19,11 +19,12 @@ thread_local! {
 }
 
 /// The gradients of `loss` with respect to all variables: as [`Tensor::backward`], which this
-/// crate's operations work with as well, but faster.
+/// crate's operations work with as well, but faster and in less memory: what an operation kept for
+/// its gradient is gone when it has made it. So a graph has one such pass.
 ///
 /// # Errors
 ///
-/// What the operations report.
+/// What the operations report; a graph that has had a pass.
 pub fn backward(loss: &Tensor) -> candle_core::Result<GradStore> {
     let pass = Pass::begin();
     let mut grads = loss.backward()?;
@@ -60,6 +61,13 @@ pub fn backward_from(y: &Tensor, grad: &Tensor) -> candle_core::Result<GradStore
     backward(&loss_of(y, grad)?)
 }
 
+/// Whether a pass runs on this thread that frees the graph as it goes, as [`backward`] does: an
+/// operation may then use up what it has kept.
+#[must_use]
+pub fn frees_graph() -> bool {
+    HANDED_OVER.with_borrow(Option::is_some)
+}
+
 /// Takes the gradient of a variable; gives it back where candle is to sum it.
 pub(crate) fn hand_over(variable: &Tensor, grad: Tensor) -> candle_core::Result<Option<Tensor>> {
     HANDED_OVER.with_borrow_mut(|all| {
@@ -81,30 +89,35 @@ fn collect(
     Ok(())
 }
 
-/// Within the pass that runs on this thread: from the gradient of `y` to that of `x`; those of all
-/// other variables are handed over to the pass.
-pub(crate) fn backward_within(
+/// Within the pass that runs on this thread: from the gradient of `y` to those of `inputs`, where
+/// there are any; those of all other variables are handed over to the pass.
+pub(crate) fn backward_within<const N: usize>(
     y: &Tensor,
     grad: &Tensor,
-    x: Option<&Var>,
-) -> candle_core::Result<Option<Tensor>> {
+    inputs: &[Option<Var>; N],
+) -> candle_core::Result<[Option<Tensor>; N]> {
+    let mut of_inputs = [const { None }; N];
     if !y.track_op() {
-        return Ok(None);
+        return Ok(of_inputs);
     }
-    if HANDED_OVER.with_borrow(Option::is_none) {
+    if !frees_graph() {
         bail!("parts that are computed again need a pass that grid_ops::backward runs");
     }
     let by_candle = loss_of(y, grad)?.backward()?;
     HANDED_OVER.with_borrow_mut(|all| {
-        let Some(all) = all else { return Ok(None) };
+        let Some(all) = all else { return Ok(()) };
         for &id in by_candle.get_ids() {
             if let Some(grad) = by_candle.get_id(id) {
                 collect(all, id, grad)?;
             }
         }
-        let place = x.and_then(|x| all.iter().position(|(id, _)| *id == x.id()));
-        Ok(place.map(|at| all.swap_remove(at).1))
-    })
+        for (to, input) in of_inputs.iter_mut().zip(inputs) {
+            let place = |input: &Var| all.iter().position(|(id, _)| *id == input.id());
+            *to = input.as_ref().and_then(place).map(|at| all.swap_remove(at).1);
+        }
+        candle_core::Result::Ok(())
+    })?;
+    Ok(of_inputs)
 }
 
 /// A pass of this thread; one that fails or panics leaves nothing to the next.
@@ -132,7 +145,7 @@ fn loss_of(y: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
     if is_composed(y) {
         return (y * grad.detach())?.sum_all();
     }
-    apply1(y, Given(grad.detach()))
+    apply1(y, Given(grad.detach()), Reads::NOTHING)
 }
 
 /// A loss whose gradient is given.

@@ -10,7 +10,7 @@ use crate::error::checked_grid;
 use crate::kernel3::{self, Kernel3};
 use crate::shared::Shared;
 use crate::simd::{sum, sum_of_products};
-use crate::{Error, Real, Result, composed, inlined, is_composed, simd, unwritten};
+use crate::{Error, Reads, Real, Result, composed, inlined, is_composed, simd, unwritten};
 
 /// A normalised batch and the statistics it was normalised by.
 #[derive(Debug)]
@@ -138,6 +138,11 @@ impl Kernel3 for Norm {
         x.clone()
     }
 
+    fn reads(&self, _: [bool; 3]) -> Reads {
+        let output = self.activation != Activation::Identity;
+        Reads { inputs: [true, true, false], output }
+    }
+
     fn forward<T: Real>(&self, [x, gamma, beta]: [&[T]; 3]) -> Vec<T> {
         let count = (x.len() / self.c) as f64;
         let gate = self.activation.gate::<T>();
@@ -192,7 +197,8 @@ impl Kernel3 for Norm {
         let Some(statistics) = self.statistics.get() else {
             bail!("batch-norm: backward before forward")
         };
-        // What the activation held back has no gradient.
+        // What the activation held back has no gradient; without one the numbers do not matter.
+        let y = if y.is_empty() { x } else { y };
         let gate = self.activation.gate::<T>();
         let count = (x.len() / self.c) as f64;
         let hold = inlined(

@@ -100,6 +100,15 @@ pub fn max_pool2d(x: &Tensor, pool: &Pool) -> Result<Tensor> {
     Ok(windows.contiguous()?.gather(&winners, 4)?.squeeze(4)?)
 }
 
+/// See [`relu_max_pool2d`](crate::relu_max_pool2d()).
+///
+/// # Errors
+///
+/// As there.
+pub fn relu_max_pool2d(x: &Tensor, pool: &Pool) -> Result<Tensor> {
+    Ok(max_pool2d(x, pool)?.relu()?)
+}
+
 /// See [`avg_pool2d`](crate::avg_pool2d()).
 ///
 /// # Errors
@@ -305,8 +314,9 @@ pub fn rows_of_grid(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor
 ///
 /// As there.
 pub fn grid_of_rows(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    let x = x.flatten_from(3)?;
     let (n, h, w, c) = x.dims4()?;
-    checked_units("grid_of_rows", x, c, weight, bias)?;
+    checked_units("grid_of_rows", &x, c, weight, bias)?;
     let rows = x.contiguous()?.reshape((n * h * w, c))?;
     let y = rows.matmul(&weight.t()?)?.broadcast_add(bias)?;
     Ok(y.reshape((n, h, w, weight.dim(0)?))?.permute((0, 3, 1, 2))?.contiguous()?)

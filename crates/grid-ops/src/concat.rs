@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, CustomOp2, DType, Layout, Shape, Tensor, WithDType
 use rayon::prelude::*;
 
 use crate::error::checked_grid;
-use crate::{Elements, Error, Real, Result, apply2, is_composed, unwritten, view};
+use crate::{Elements, Error, Reads, Real, Result, apply2, is_composed, unwritten, view};
 
 /// The channels of `x`, then those of `y`.
 ///
@@ -37,7 +37,7 @@ pub fn concat(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     }
     let wanted = [x, y].map(Tensor::track_op);
     let op = Concat { channels: [a, b], plane: h * w, wanted };
-    Ok(apply2(&x.contiguous()?, &y.contiguous()?, op)?)
+    Ok(apply2(&x.contiguous()?, &y.contiguous()?, op, Reads::NOTHING)?)
 }
 
 struct Concat {

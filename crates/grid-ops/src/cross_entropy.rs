@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use crate::error::checked_grid;
 use crate::resize::{Blend, Corners, blends};
-use crate::{Error, Real, Result, apply1, composed, is_composed, simd, view};
+use crate::{Error, Reads, Real, Result, apply1, composed, is_composed, simd, view};
 
 /// The label of pixels that are not counted.
 pub const IGNORE: u8 = 255;
@@ -90,7 +90,7 @@ fn run(
     let (_, classes, h, w) = logits.dims4()?;
     let gradient = (OnceLock::new(), OnceLock::new());
     let loss = Loss { classes, from: (h, w), truth, tracked: logits.track_op(), gradient };
-    Ok(apply1(&logits.contiguous()?, loss)?)
+    Ok(apply1(&logits.contiguous()?, loss, Reads::NOTHING)?)
 }
 
 /// What logits are held against.

@@ -10,6 +10,9 @@
 //! Operations of candle itself see the result as any other tensor: its gradient, summed by candle,
 //! goes into the same inbox. Variables get theirs from candle, as always, unless
 //! [`crate::backward`] runs the pass.
+//!
+//! The graph holds no more than what backward passes read ([`Reads`]), and one that
+//! [`crate::backward`] runs lets go of each operation when it is through with it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
@@ -20,10 +23,27 @@ use candle_core::{
     bail,
 };
 
-use crate::backward::hand_over;
+use crate::backward::{frees_graph, hand_over};
 use crate::{Elements, add};
 
 type Grads = [Option<Tensor>; 3];
+
+/// What an operation's backward pass reads of what its forward pass saw. Of the rest, shape, number
+/// type and device stay, and the numbers go with the last tensor that holds them elsewhere.
+#[derive(Debug, Clone, Copy)]
+pub struct Reads {
+    /// The inputs, in the operation's order.
+    pub inputs: [bool; 3],
+    /// The result.
+    pub output: bool,
+}
+
+impl Reads {
+    /// Everything.
+    pub const ALL: Self = Self { inputs: [true; 3], output: true };
+    /// Nothing but the gradient.
+    pub const NOTHING: Self = Self { inputs: [false; 3], output: false };
+}
 
 /// `op` of `x`, on the CPU; as [`Tensor::apply_op1`], but for what the module says.
 ///
@@ -33,12 +53,12 @@ type Grads = [Option<Tensor>; 3];
 pub fn apply1(
     x: &Tensor,
     op: impl CustomOp1 + Send + Sync + 'static,
+    reads: Reads,
 ) -> candle_core::Result<Tensor> {
     if !x.track_op() {
         return x.apply_op1_no_bwd(&op);
     }
-    let node = Node::new(Op::One(Box::new(op)), &[x]);
-    finish(node, |[x, ..], token| x.apply_op1(token))
+    finish(Op::One(Box::new(op)), &[x], reads, |[x, ..], token| x.apply_op1(token))
 }
 
 /// `op` of `x` and `y`, on the CPU; as [`Tensor::apply_op2`], but for what the module says.
@@ -50,12 +70,12 @@ pub fn apply2(
     x: &Tensor,
     y: &Tensor,
     op: impl CustomOp2 + Send + Sync + 'static,
+    reads: Reads,
 ) -> candle_core::Result<Tensor> {
     if !(x.track_op() || y.track_op()) {
         return x.apply_op2_no_bwd(y, &op);
     }
-    let node = Node::new(Op::Two(Box::new(op)), &[x, y]);
-    finish(node, |[x, y, _], token| x.apply_op2(y, token))
+    finish(Op::Two(Box::new(op)), &[x, y], reads, |[x, y, _], token| x.apply_op2(y, token))
 }
 
 /// `op` of `x`, `y` and `z`, on the CPU; as [`Tensor::apply_op3`], but for what the module says.
@@ -68,12 +88,12 @@ pub fn apply3(
     y: &Tensor,
     z: &Tensor,
     op: impl CustomOp3 + Send + Sync + 'static,
+    reads: Reads,
 ) -> candle_core::Result<Tensor> {
     if !(x.track_op() || y.track_op() || z.track_op()) {
         return x.apply_op3_no_bwd(y, z, &op);
     }
-    let node = Node::new(Op::Three(Box::new(op)), &[x, y, z]);
-    finish(node, |[x, y, z], token| x.apply_op3(y, z, token))
+    finish(Op::Three(Box::new(op)), &[x, y, z], reads, |[x, y, z], token| x.apply_op3(y, z, token))
 }
 
 enum Op {
@@ -82,56 +102,80 @@ enum Op {
     Three(Box<dyn CustomOp3 + Send + Sync>),
 }
 
-/// An operation and what its gradients need.
+/// An operation in the graph.
 struct Node {
-    op: Op,
-    /// What went in, without its graph.
-    inputs: Vec<Tensor>,
+    name: &'static str,
     /// What stands for each input in candle's graph, and its inbox where it is not the input.
     sources: Vec<(Tensor, Option<Arc<Inbox>>)>,
-    /// The result, without its graph.
-    y: OnceLock<Tensor>,
     inbox: Arc<Inbox>,
+    /// Until a backward pass that frees the graph has been here.
+    live: Mutex<Option<Arc<Live>>>,
 }
 
-impl Node {
-    fn new(op: Op, inputs: &[&Tensor]) -> Self {
-        let edges = EDGES.lock().unwrap_or_else(PoisonError::into_inner);
-        let source = |x: &&Tensor| match edges.get(&x.id()) {
-            Some(Edge { token, inbox }) => (token.clone(), Some(Arc::clone(inbox))),
-            None => ((*x).clone(), None),
-        };
-        let sources = inputs.iter().map(source).collect();
-        let inputs = inputs.iter().map(|x| x.detach()).collect();
-        Self { op, inputs, sources, y: OnceLock::new(), inbox: Arc::default() }
+/// An operation and what its backward pass sees.
+struct Live {
+    op: Op,
+    /// Without their graph; in place of what is not read, one number of the same shape.
+    inputs: Vec<Tensor>,
+    y: Tensor,
+}
+
+/// `x` without its graph, or what stands for it if it is not `read`.
+fn kept(x: &Tensor, read: bool) -> candle_core::Result<Tensor> {
+    if read {
+        return Ok(x.detach());
+    }
+    Tensor::zeros((), x.dtype(), x.device())?.broadcast_as(x.shape())
+}
+
+impl Op {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::One(op) => op.name(),
+            Self::Two(op) => op.name(),
+            Self::Three(op) => op.name(),
+        }
     }
 
-    fn forward(&self) -> candle_core::Result<(CpuStorage, Shape)> {
-        let held: Vec<Elements<'_>> = self.inputs.iter().map(Elements::of).collect();
+    fn forward(&self, inputs: &[Tensor]) -> candle_core::Result<(CpuStorage, Shape)> {
+        let held: Vec<Elements<'_>> = inputs.iter().map(Elements::of).collect();
         let args: Vec<_> = held.iter().map(Elements::storage).collect::<Result<_, _>>()?;
-        match (&self.op, args.as_slice()) {
-            (Op::One(op), &[(x, of_x)]) => op.cpu_fwd(x, of_x),
-            (Op::Two(op), &[(x, of_x), (y, of_y)]) => op.cpu_fwd(x, of_x, y, of_y),
-            (Op::Three(op), &[(x, of_x), (y, of_y), (z, of_z)]) => {
+        match (self, args.as_slice()) {
+            (Self::One(op), &[(x, of_x)]) => op.cpu_fwd(x, of_x),
+            (Self::Two(op), &[(x, of_x), (y, of_y)]) => op.cpu_fwd(x, of_x, y, of_y),
+            (Self::Three(op), &[(x, of_x), (y, of_y), (z, of_z)]) => {
                 op.cpu_fwd(x, of_x, y, of_y, z, of_z)
             }
             _ => bail!("an operation of another number of inputs"),
         }
     }
+}
 
-    /// Hands the inputs' gradients over and returns what candle is to add up.
-    fn backward(&self, arrived: &Tensor) -> candle_core::Result<Grads> {
-        let Some(y) = self.y.get() else { bail!("a gradient before the result") };
-        let grad = self.inbox.take(arrived)?;
-        let grads = match (&self.op, self.inputs.as_slice()) {
-            (Op::One(op), [x]) => [op.bwd(x, y, &grad)?, None, None],
+impl Live {
+    fn backward(&self, grad: &Tensor) -> candle_core::Result<Grads> {
+        let y = &self.y;
+        Ok(match (&self.op, self.inputs.as_slice()) {
+            (Op::One(op), [x]) => [op.bwd(x, y, grad)?, None, None],
             (Op::Two(op), [x, z]) => {
-                let (d_x, d_z) = op.bwd(x, z, y, &grad)?;
+                let (d_x, d_z) = op.bwd(x, z, y, grad)?;
                 [d_x, d_z, None]
             }
-            (Op::Three(op), [x, z, v]) => op.bwd(x, z, v, y, &grad)?.into(),
+            (Op::Three(op), [x, z, v]) => op.bwd(x, z, v, y, grad)?.into(),
             _ => bail!("an operation of another number of inputs"),
+        })
+    }
+}
+
+impl Node {
+    /// Hands the inputs' gradients over and returns what candle is to add up.
+    fn backward(&self, arrived: &Tensor) -> candle_core::Result<Grads> {
+        let grad = self.inbox.take(arrived)?;
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(live) = (if frees_graph() { live.take() } else { live.clone() }) else {
+            bail!("{}: a backward pass has freed this graph; run forward anew", self.name)
         };
+        let grads = live.backward(&grad)?;
+        drop((live, grad));
         let mut to_candle = Grads::default();
         for ((left, grad), (source, inbox)) in to_candle.iter_mut().zip(grads).zip(&self.sources) {
             *left = match (grad, inbox) {
@@ -145,20 +189,35 @@ impl Node {
     }
 }
 
-/// Makes token and result of an operation.
+/// Makes token and result of an operation of `inputs`.
 fn finish(
-    node: Node,
+    op: Op,
+    inputs: &[&Tensor],
+    reads: Reads,
     make: impl FnOnce([&Tensor; 3], Token) -> candle_core::Result<Tensor>,
 ) -> candle_core::Result<Tensor> {
-    let node = Arc::new(node);
-    let inputs = std::array::from_fn(|i| &node.sources[i.min(node.sources.len() - 1)].0);
-    let token = make(inputs, Token(Arc::clone(&node)))?;
+    let sources = {
+        let edges = EDGES.lock().unwrap_or_else(PoisonError::into_inner);
+        let source = |x: &&Tensor| match edges.get(&x.id()) {
+            Some(Edge { token, inbox }) => (token.clone(), Some(Arc::clone(inbox))),
+            None => ((*x).clone(), None),
+        };
+        inputs.iter().map(source).collect()
+    };
+    let inbox = Arc::default();
+    let node = Arc::new(Node { name: op.name(), sources, inbox, live: Mutex::default() });
+    let sources = std::array::from_fn(|i| &node.sources[i.min(node.sources.len() - 1)].0);
+    let token = make(sources, Token(Arc::clone(&node)))?;
+    let inputs: Vec<Tensor> = inputs.iter().map(|x| x.detach()).collect();
+    let result = Mutex::new(Some(op.forward(&inputs)?));
     let registered = Arc::new(Registered(OnceLock::new()));
-    let outcome = Outcome { node: Arc::clone(&node), registered: Arc::clone(&registered) };
+    let outcome = Outcome { node: Arc::clone(&node), result, registered: Arc::clone(&registered) };
     let y = token.apply_op1(outcome)?;
+    let inputs = inputs.iter().zip(reads.inputs).map(|(x, read)| kept(x, read));
+    let live = Live { op, inputs: inputs.collect::<Result<_, _>>()?, y: kept(&y, reads.output)? };
+    *node.live.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(live));
     let edge = Edge { token, inbox: Arc::clone(&node.inbox) };
-    // Each is set here once.
-    let _ = node.y.set(y.detach());
+    // It is set here once.
     let _ = registered.0.set(y.id());
     EDGES.lock().unwrap_or_else(PoisonError::into_inner).insert(y.id(), edge);
     Ok(y)
@@ -303,21 +362,22 @@ impl CustomOp3 for Token {
 /// The node whose value is the result.
 struct Outcome {
     node: Arc<Node>,
+    /// Until candle has it.
+    result: Mutex<Option<(CpuStorage, Shape)>>,
     #[allow(dead_code, reason = "dropped with the result")]
     registered: Arc<Registered>,
 }
 
 impl CustomOp1 for Outcome {
     fn name(&self) -> &'static str {
-        match &self.node.op {
-            Op::One(op) => op.name(),
-            Op::Two(op) => op.name(),
-            Op::Three(op) => op.name(),
-        }
+        self.node.name
     }
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        self.node.forward()
+        match self.result.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(result) => Ok(result),
+            None => bail!("{}: run twice", self.node.name),
+        }
     }
 
     fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {

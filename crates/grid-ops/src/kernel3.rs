@@ -3,7 +3,7 @@
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Shape, Tensor, WithDType, bail};
 
-use crate::{Elements, Real, Result, apply3, view};
+use crate::{Elements, Reads, Real, Result, apply3, view};
 
 /// What an operation of three contiguous tensors computes; [`apply`] applies it.
 pub(crate) trait Kernel3: Send + Sync {
@@ -13,10 +13,14 @@ pub(crate) trait Kernel3: Send + Sync {
     /// The dimensions of the output, given those of the first input.
     fn shape(&self, first: &Shape) -> Shape;
 
+    /// What [`Self::backward`] reads, given which gradients are wanted.
+    fn reads(&self, wanted: [bool; 3]) -> Reads;
+
     /// The output.
     fn forward<T: Real>(&self, inputs: [&[T]; 3]) -> Vec<T>;
 
-    /// The gradients of the inputs, those that are not wanted left out at will.
+    /// The gradients of the inputs, those that are not wanted left out at will. What it does not
+    /// [read](Self::reads) is empty.
     ///
     /// # Errors
     ///
@@ -34,7 +38,9 @@ pub(crate) trait Kernel3: Send + Sync {
 pub(crate) fn apply(inputs: [&Tensor; 3], kernel: impl Kernel3 + 'static) -> Result<Tensor> {
     let wanted = inputs.map(Tensor::track_op);
     let [a, b, c] = inputs;
-    Ok(apply3(&a.contiguous()?, &b.contiguous()?, &c.contiguous()?, Op3 { kernel, wanted })?)
+    let reads = kernel.reads(wanted);
+    let op = Op3 { kernel, wanted, reads };
+    Ok(apply3(&a.contiguous()?, &b.contiguous()?, &c.contiguous()?, op, reads)?)
 }
 
 /// A [`Kernel3`] as candle's operation.
@@ -42,6 +48,7 @@ struct Op3<K> {
     kernel: K,
     /// The inputs whose gradients are wanted.
     wanted: [bool; 3],
+    reads: Reads,
 }
 
 type Arg<'a> = (&'a CpuStorage, &'a Layout);
@@ -60,11 +67,14 @@ impl<K: Kernel3> Op3<K> {
         grad: &Tensor,
     ) -> candle_core::Result<Gradients> {
         let grad = grad.contiguous()?;
-        let [a, b, c] = inputs.map(Elements::of);
+        let held = inputs.map(Elements::of);
         let (y, grad) = (Elements::of(y), Elements::of(&grad));
-        let values = [a.slice::<T>()?, b.slice::<T>()?, c.slice::<T>()?];
-        let [d_a, d_b, d_c] =
-            self.kernel.backward(values, y.slice::<T>()?, grad.slice::<T>()?, self.wanted)?;
+        let mut values = [&[][..]; 3];
+        for ((to, held), read) in values.iter_mut().zip(&held).zip(self.reads.inputs) {
+            *to = if read { held.slice::<T>()? } else { &[] };
+        }
+        let y = if self.reads.output { y.slice::<T>()? } else { &[] };
+        let [d_a, d_b, d_c] = self.kernel.backward(values, y, grad.slice::<T>()?, self.wanted)?;
         let tensor = |values: Option<Vec<T>>, like: &Tensor| {
             values.map(|values| Tensor::from_vec(values, like.shape(), like.device())).transpose()
         };

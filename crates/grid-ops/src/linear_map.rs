@@ -3,7 +3,7 @@
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, WithDType, bail};
 
-use crate::{Elements, Real, Result, apply1, view};
+use crate::{Elements, Reads, Real, Result, apply1, view};
 
 /// A linear map of planes, and its adjoint.
 pub(crate) trait LinearMap: Send + Sync + 'static {
@@ -22,7 +22,7 @@ pub(crate) trait LinearMap: Send + Sync + 'static {
 
 /// `map` of `x`, differentiable.
 pub(crate) fn apply(map: impl LinearMap, x: &Tensor) -> Result<Tensor> {
-    Ok(apply1(&x.contiguous()?, Op(map))?)
+    Ok(apply1(&x.contiguous()?, Op(map), Reads::NOTHING)?)
 }
 
 struct Op<M>(M);

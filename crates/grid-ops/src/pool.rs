@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use crate::error::checked_grid;
 use crate::padded::Padded;
 use crate::shared::Shared;
-use crate::{Elements, Error, Real, Result, apply1, composed, is_composed, unwritten, view};
+use crate::{Elements, Error, Reads, Real, Result, apply1, composed, is_composed, unwritten, view};
 
 /// How an output size that is not whole is rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -91,25 +91,50 @@ impl Pool {
 /// [`Error::Shape`] where no window fits, [`Error::Config`] for a zero kernel or stride or a
 /// padding of more than half the kernel, [`Error::DType`] for other number types.
 pub fn max_pool2d(x: &Tensor, pool: &Pool) -> Result<Tensor> {
-    let op = "max_pool2d";
-    let (oh, ow) = pool.checked(op, x)?;
+    let (oh, ow) = pool.checked("max_pool2d", x)?;
     if is_composed(x) {
         return composed::max_pool2d(x, pool);
     }
+    run(x, pool, (oh, ow), f64::NEG_INFINITY)
+}
+
+/// The maximum of every window of `ReLU(x)`, which is the ReLU of the maximum: where a ReLU stands
+/// before a pooling, neither its result nor the gradient of it has to be made at full size.
+///
+/// # Shapes
+///
+/// As [`max_pool2d`].
+///
+/// Differentiable. NaN in a window comes out as NaN.
+///
+/// # Errors
+///
+/// As [`max_pool2d`].
+pub fn relu_max_pool2d(x: &Tensor, pool: &Pool) -> Result<Tensor> {
+    let (oh, ow) = pool.checked("relu_max_pool2d", x)?;
+    if is_composed(x) {
+        return composed::relu_max_pool2d(x, pool);
+    }
+    run(x, pool, (oh, ow), 0.0)
+}
+
+fn run(x: &Tensor, pool: &Pool, to: (usize, usize), least: f64) -> Result<Tensor> {
     let (_, _, h, w) = x.dims4()?;
     let tracked = x.track_op();
-    let op = MaxPool { pool: *pool, from: (h, w), to: (oh, ow), tracked, winners: OnceLock::new() };
-    Ok(apply1(&x.contiguous()?, op)?)
+    let op = MaxPool { pool: *pool, from: (h, w), to, least, tracked, winners: OnceLock::new() };
+    Ok(apply1(&x.contiguous()?, op, Reads::NOTHING)?)
 }
 
 struct MaxPool {
     pool: Pool,
     from: (usize, usize),
     to: (usize, usize),
+    /// What a window without a larger input has.
+    least: f64,
     /// Whether a gradient is wanted: who won is kept for nothing else.
     tracked: bool,
-    /// For each output one more than the index in the window of the input that it is; 0 where all
-    /// are -∞.
+    /// For each output one more than the index in the window of the input that it is; 0 where none
+    /// is larger than the least.
     winners: OnceLock<Vec<u32>>,
 }
 
@@ -137,7 +162,8 @@ impl MaxPool {
                 // SAFETY: every plane has winners of its own.
                 #[allow(unsafe_code, reason = "planes of one output are written side by side")]
                 let winners = unsafe { shared.slice(at * of_winners, of_winners) };
-                let plane = Plane { padded, kernel, laid_out, tags, x, y, winners };
+                let least = T::of(self.least);
+                let plane = Plane { padded, kernel, least, laid_out, tags, x, y, winners };
                 pulp::Arch::new().dispatch(plane);
             },
         );
@@ -169,8 +195,9 @@ impl MaxPool {
             let rows = grad.chunks_exact(ow).zip(winners.chunks_exact(ow));
             for (i, (grad, winners)) in rows.enumerate() {
                 for (j, (&g, &winner)) in grad.iter().zip(winners).enumerate() {
-                    // Where all inputs are -∞, the first gets the gradient.
                     let index = match winner.checked_sub(1) {
+                        None if self.least.is_finite() => continue,
+                        // Where all inputs are -∞, the first gets the gradient.
                         None => self.pool.window(i, h).start * w + self.pool.window(j, w).start,
                         Some(tap) => {
                             let padded = i * stride * w + j * stride + taps[tap as usize];
@@ -192,6 +219,7 @@ const SLACK: usize = 16;
 struct Plane<'a, T> {
     padded: Padded,
     kernel: usize,
+    least: T,
     /// Holds -∞ wherever there is padding.
     laid_out: &'a mut [T],
     /// One row of winners.
@@ -207,13 +235,13 @@ impl<T: Real> WithSimd for Plane<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { padded, kernel, laid_out, tags, x, y, winners } = self;
+        let Self { padded, kernel, least, laid_out, tags, x, y, winners } = self;
         let ow = tags.len();
         padded.lay_out(x, laid_out);
         let mut winners = winners.chunks_exact_mut(ow);
         for (i, y) in y.chunks_exact_mut(ow).enumerate() {
             for first in (0..ow).step_by(T::lanes::<S>()) {
-                let mut top = (T::splat(simd, T::neg_infinity()), T::splat(simd, T::zero()));
+                let mut top = (T::splat(simd, least), T::splat(simd, T::zero()));
                 let mut tag = T::zero();
                 for p in 0..kernel {
                     for q in 0..kernel {

@@ -12,7 +12,7 @@ use crate::error::{checked_bias, checked_dtype};
 use crate::kernel3::{self, Kernel3};
 use crate::rows::{RowsProduct, Wanted};
 use crate::{
-    Error, MatMut, MatRef, Real, Result, composed, count_macs, is_composed, matmul, turned,
+    Error, MatMut, MatRef, Reads, Real, Result, composed, count_macs, is_composed, matmul, turned,
     unwritten,
 };
 
@@ -48,7 +48,8 @@ pub fn rows_of_grid(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor
 ///
 /// # Shapes
 ///
-/// - `x`: `[n, h, w, c]`, `f32` or `f64`
+/// - `x`: `[n, h, w, c]`, `f32` or `f64`; the channels may be of several dimensions, as in
+///   `[n, h, w, 4, d]`
 /// - `weight`: `[k, c]`, `bias`: `[k]`
 /// - returns: `[n, k, h, w]`
 ///
@@ -60,9 +61,10 @@ pub fn rows_of_grid(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor
 pub fn grid_of_rows(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     let op = "grid_of_rows";
     let got = || x.dims().to_vec();
-    let &[n, h, w, c] = x.dims() else {
+    let &[n, h, w, _, ..] = x.dims() else {
         return Err(Error::Shape { op, expected: "x: [n, h, w, c]", got: got() });
     };
+    let c = x.dims()[3..].iter().product();
     let k = checked(op, x, c, weight, bias)?;
     count_macs(n * h * w * c * k);
     if is_composed(x) {
@@ -110,6 +112,11 @@ impl Kernel3 for Rows {
         Shape::from(&self.out[..])
     }
 
+    /// The gradient of the weight comes with every other.
+    fn reads(&self, _: [bool; 3]) -> Reads {
+        Reads { inputs: [true, true, false], output: false }
+    }
+
     fn forward<T: Real>(&self, [x, weight, bias]: [&[T]; 3]) -> Vec<T> {
         self.product.forward(x, weight, bias)
     }
@@ -152,6 +159,10 @@ impl Kernel3 for Grid {
 
     fn shape(&self, _: &Shape) -> Shape {
         Shape::from(&self.out[..])
+    }
+
+    fn reads(&self, [d_x, d_weight, _]: [bool; 3]) -> Reads {
+        Reads { inputs: [d_weight, d_x, false], output: false }
     }
 
     fn forward<T: Real>(&self, [x, weight, bias]: [&[T]; 3]) -> Vec<T> {

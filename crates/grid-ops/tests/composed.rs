@@ -98,6 +98,11 @@ proptest! {
         );
         assert_same(
             &[&x],
+            || grid_ops::relu_max_pool2d(&x, &pool),
+            || composed::relu_max_pool2d(&x, &pool),
+        );
+        assert_same(
+            &[&x],
             || grid_ops::avg_pool2d(&x, &pool),
             || composed::avg_pool2d(&x, &pool),
         );

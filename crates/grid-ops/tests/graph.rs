@@ -1,10 +1,12 @@
 //! Gradients that pass between operations are those of candle's own sums.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use candle_core::{DType, Device, Tensor, Var};
+use std::sync::{Arc, Mutex};
+
+use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Shape, Tensor, Var};
 use grid_ops::{
-    Activation, Conv2d, Pool, Rounding, add, backward, backward_from, batch_norm, composing,
-    conv2d, is_composed, max_pool2d, recomputed,
+    Activation, Conv2d, Pool, Reads, Rounding, add, apply1, backward, backward_from, batch_norm,
+    composing, conv2d, is_composed, max_pool2d, recomputed, view,
 };
 use testkit::{assert_close, check_gradients, tensor, var};
 
@@ -116,7 +118,8 @@ fn a_pass_that_takes_variables_from_candle_makes_the_same_gradients() {
     }
     // The same direction, given instead of made of a loss.
     let direction = tensor(4, y.dims());
-    let product = (&y * &direction).unwrap().sum_all().unwrap();
+    let [y, again] = [(); 2].map(|()| block(&x, &weight, &gamma).unwrap());
+    let product = (&again * &direction).unwrap().sum_all().unwrap();
     let [made, given] = [backward(&product), backward_from(&y, &direction)].map(Result::unwrap);
     for variable in [&x, &weight, &gamma] {
         let [made, given] = [&made, &given].map(|grads| flat(grads.get(variable).unwrap()));
@@ -150,15 +153,15 @@ fn assert_computed_again(tolerance: f64) {
     for x in [var(1, &[2, 3, 5, 6]).as_tensor().clone(), tensor(1, &[2, 3, 5, 6])] {
         let kept = part(&x);
         let (w, g) = (weight.clone(), gamma.clone());
-        let again = move |x: &Tensor| made(x, &w, &g).map_err(candle_core::Error::wrap);
-        let made_again = recomputed(&x, &part(&x.detach()), again).unwrap();
+        let again = move |[x]: [&Tensor; 1]| made(x, &w, &g).map_err(candle_core::Error::wrap);
+        let part_again = || recomputed([&x], &part(&x.detach()), again.clone()).unwrap();
         // `weight` has gradients from outside of the part as well.
         let loss = |y: &Tensor| {
             let config = Conv2d { padding: 1, ..Conv2d::default() };
             let y = conv2d(y, &weight, None, &config).unwrap();
             (y.sqr().unwrap().sum_all().unwrap() + weight.sum_all().unwrap()).unwrap()
         };
-        let [of_kept, of_again] = [&kept, &made_again].map(|y| backward(&loss(y)).unwrap());
+        let [of_kept, of_again] = [&kept, &part_again()].map(|y| backward(&loss(y)).unwrap());
         for variable in [&x, &weight, &gamma] {
             let [kept, again] = [&of_kept, &of_again].map(|grads| grads.get(variable).map(flat));
             assert_eq!(kept.is_some(), variable.is_variable());
@@ -166,7 +169,7 @@ fn assert_computed_again(tolerance: f64) {
             let [kept, again] = [kept, again].map(Option::unwrap_or_default);
             assert_close(&again, &kept, tolerance);
         }
-        let error = loss(&made_again).backward().unwrap_err().to_string();
+        let error = loss(&part_again()).backward().unwrap_err().to_string();
         assert!(error.contains("grid_ops::backward"), "{error}");
     }
 }
@@ -183,4 +186,88 @@ fn a_network_of_compositions_is_the_same() {
         assert_close(&flat(&composed), &flat(&kernels), 1e-11);
     }
     assert!(!is_composed(&x) && composing(|| is_composed(&x)));
+}
+
+/// A pass of this crate's takes from the graph what it is through with; candle's leaves it.
+#[test]
+fn a_graph_is_freed_by_its_pass() {
+    let (x, weight, gamma) = (var(1, &[2, 3, 5, 6]), var(2, &[3, 3, 3, 3]), var(3, &[3]));
+    let loss = block(&x, &weight, &gamma).unwrap().sum_all().unwrap();
+    let [first, again] = [(); 2].map(|()| loss.backward().unwrap());
+    let freeing = backward(&loss).unwrap();
+    for variable in [&x, &weight, &gamma] {
+        let [first, again, freeing] =
+            [&first, &again, &freeing].map(|grads| flat(grads.get(variable).unwrap()));
+        assert_close(&again, &first, 0.0);
+        assert_close(&freeing, &first, 1e-12);
+    }
+    for error in [backward(&loss).unwrap_err(), loss.backward().unwrap_err()] {
+        let error = error.to_string();
+        assert!(error.contains("has freed this graph; run forward anew"), "{error}");
+    }
+}
+
+/// Doubles, and says in its backward pass what it was given: dimensions and strides.
+struct Double(Arc<Mutex<Vec<[Vec<usize>; 2]>>>);
+
+impl CustomOp1 for Double {
+    fn name(&self) -> &'static str {
+        "double"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, at: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let twice = view::<f64>((x, at))?.iter().map(|x| 2.0 * x).collect();
+        Ok((CpuStorage::F64(twice), at.shape().clone()))
+    }
+
+    fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        let mut seen = self.0.lock().unwrap();
+        seen.extend([x, y].map(|t| [t.dims().to_vec(), t.stride().to_vec()]));
+        Ok(Some((grad * 2.0)?))
+    }
+}
+
+/// Of what a backward pass does not read, the graph has the shape only.
+#[test]
+fn a_graph_holds_what_is_read() {
+    let x = var(1, &[2, 3]);
+    let read = Reads { inputs: [true, false, false], output: false };
+    for (reads, of_x, of_y) in [
+        (Reads::ALL, vec![3, 1], vec![3, 1]),
+        (read, vec![3, 1], vec![0, 0]),
+        (Reads::NOTHING, vec![0, 0], vec![0, 0]),
+    ] {
+        let seen = Arc::default();
+        let y = apply1(&x, Double(Arc::clone(&seen)), reads).unwrap();
+        let grads = backward_from(&y, &tensor(2, &[2, 3])).unwrap();
+        let expected: Vec<f64> = flat(&tensor(2, &[2, 3])).iter().map(|g| 2.0 * g).collect();
+        assert_close(&flat(grads.get(&x).unwrap()), &expected, 0.0);
+        assert_eq!(*seen.lock().unwrap(), [[vec![2, 3], of_x], [vec![2, 3], of_y]]);
+    }
+}
+
+/// With a second input: both have their gradients, or only the one that wants one.
+#[test]
+fn a_part_of_two_inputs_that_is_computed_again_has_the_same_gradients() {
+    let weight = var(3, &[3, 3, 3, 3]);
+    let config = Conv2d { padding: 1, ..Conv2d::default() };
+    let part = move |x: &Tensor, z: &Tensor, weight: &Tensor| {
+        let y = conv2d(x, weight, None, &config)?;
+        anyhow::Ok(add(&y, z, Activation::Relu)?)
+    };
+    let dims = [2, 3, 5, 6];
+    let (x, z) = (var(1, &dims), var(2, &dims));
+    for (x, z) in [(&*x, &*z), (&*x, &tensor(2, &dims)), (&tensor(1, &dims), &*z)] {
+        let kept = part(x, z, &weight).unwrap();
+        let w = weight.clone();
+        let again = move |[x, z]: [&Tensor; 2]| part(x, z, &w).map_err(candle_core::Error::wrap);
+        let alone = part(&x.detach(), &z.detach(), &weight).unwrap();
+        let again = recomputed([x, z], &alone, again).unwrap();
+        let grad = tensor(4, &dims);
+        let [kept, again] = [&kept, &again].map(|y| backward_from(y, &grad).unwrap());
+        for of in [x, z, &*weight].into_iter().filter(|of| of.is_variable()) {
+            let [kept, again] = [&kept, &again].map(|grads| flat(grads.get(of).unwrap()));
+            assert_close(&again, &kept, 0.0);
+        }
+    }
 }

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use candle_core::{Device, Tensor};
-use grid_ops::{Corners, Pool, Rounding, max_pool2d, resize_bilinear};
+use grid_ops::{
+    Corners, Pool, Rounding, backward_from, max_pool2d, relu_max_pool2d, resize_bilinear,
+};
 use proptest::prelude::*;
 use testkit::{assert_close, check_gradients, tensor, var};
 
@@ -96,6 +98,29 @@ proptest! {
         }
         assert_close(&flat(&y), &expected, 0.0);
     }
+}
+
+/// The ReLU of the maximum is the maximum of the ReLU, gradients and windows without a positive
+/// value included.
+#[test]
+fn a_relu_goes_through_a_pooling() {
+    for (kernel, stride, padding) in [(2, 2, 0), (3, 2, 1), (3, 1, 1), (1, 1, 0)] {
+        let pool = Pool { kernel, stride, padding, rounding: Rounding::Floor };
+        let x = var(1, &[2, 3, 7, 8]);
+        let behind = relu_max_pool2d(&x, &pool).unwrap();
+        let before = max_pool2d(&x.relu().unwrap(), &pool).unwrap();
+        assert!(flat(&behind).contains(&0.0) || kernel == 3);
+        assert_close(&flat(&behind), &flat(&before), 0.0);
+        let grad = tensor(2, behind.dims());
+        let [behind, before] =
+            [&behind, &before].map(|y| flat(backward_from(y, &grad).unwrap().get(&x).unwrap()));
+        assert_close(&behind, &before, 0.0);
+    }
+    let x = Tensor::new(&[[[[1.0, f64::NAN], [2.0, -3.0]]]], &Device::Cpu).unwrap();
+    let pool = Pool { kernel: 2, stride: 1, padding: 0, rounding: Rounding::Floor };
+    assert!(flat(&relu_max_pool2d(&x, &pool).unwrap())[0].is_nan());
+    let error = relu_max_pool2d(&x, &Pool { stride: 0, ..pool }).unwrap_err().to_string();
+    assert!(error.contains("relu_max_pool2d: stride = 0"), "{error}");
 }
 
 #[test]

@@ -94,7 +94,7 @@ impl RowsKernel for HippoKernel {
 
     fn backward<T: Real>(
         &self,
-        _: &[T],
+        _: Vec<T>,
         params: &[T],
         passed: &Vec<Passed<T>>,
         (hidden, grads): (&[T], &[T]),

@@ -1,7 +1,7 @@
 //! The memory of sequences, and what can be read off it.
 
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, WithDType, bail};
-use grid_ops::{Elements, Real, apply1, is_composed, view};
+use grid_ops::{Elements, Reads, Real, apply1, is_composed, view};
 use rayon::prelude::*;
 
 use super::{Legs, step::Step};
@@ -27,7 +27,7 @@ pub fn legs_memory(input: &Tensor, legs: &Legs) -> Result<Tensor> {
     if is_composed(input) {
         return composed::legs_memory(input, legs);
     }
-    Ok(apply1(&input.contiguous()?, MemoryOp { legs: *legs, m })?)
+    Ok(apply1(&input.contiguous()?, MemoryOp { legs: *legs, m }, Reads::NOTHING)?)
 }
 
 /// The channels, or why [`legs_memory`] cannot run.

@@ -4,7 +4,7 @@
 use attention::tile::{
     Attention, Known, QueryGradients, Scratch, SourceGradients, Sources, Targets, own_sight, sights,
 };
-use attention::{Tiling, diagonals_of, kernel::dot};
+use attention::{Tiling, Units, diagonals_of, kernel::dot};
 use grid_ops::Real;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -19,15 +19,13 @@ struct Shared<'a, T> {
     plan: &'a Plan,
     tiling: Tiling,
     attention: Attention<'a, T>,
-    /// `[h·w, d + a]`.
-    input: &'a [T],
 }
 
 impl<'a, T: Real> Shared<'a, T> {
-    fn new(plan: &'a Plan, input: &'a [T], weights: Weights<'a, T>) -> Self {
+    fn new(plan: &'a Plan, weights: Weights<'a, T>) -> Self {
         let score = plan.scan.aggregation.score().unwrap_or_default();
         let attention = Attention::new(score, plan.shape, weights.vector);
-        Self { plan, tiling: plan.tiling(), attention, input }
+        Self { plan, tiling: plan.tiling(), attention }
     }
 }
 
@@ -36,12 +34,12 @@ pub(super) fn forward<T: Real>(
     input: &[T],
     weights: Weights<'_, T>,
 ) -> (Vec<T>, Passed<T>) {
-    let shared = Shared::new(plan, input, weights);
+    let shared = Shared::new(plan, weights);
     let turned = plan.turned(weights.matrix);
     let mut done: Vec<Option<DoneTile<T>>> = (0..shared.tiling.count()).map(|_| None).collect();
     for diagonal in shared.tiling.diagonals() {
         let run = |index: usize| {
-            let task = ForwardTile { shared: &shared, turned: &turned, done: &done, index };
+            let task = ForwardTile { shared: &shared, input, turned: &turned, done: &done, index };
             (index, pulp::Arch::new().dispatch(task))
         };
         let tiles: Vec<_> = diagonal.into_par_iter().map(run).collect();
@@ -69,6 +67,8 @@ struct DoneTile<T> {
 
 struct ForwardTile<'a, T> {
     shared: &'a Shared<'a, T>,
+    /// Of all tiles, `[h·w, d + a]`.
+    input: &'a [T],
     /// `[W; Wa]`, `[d, d + a]`.
     turned: &'a [T],
     done: &'a [Option<DoneTile<T>>],
@@ -80,8 +80,8 @@ impl<T: Real> WithSimd for ForwardTile<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
-        let Self { shared, turned, done, index } = self;
-        let Shared { plan, tiling, attention, input } = shared;
+        let Self { shared, input, turned, done, index } = self;
+        let Shared { plan, tiling, attention } = shared;
         let (d, width) = (plan.shape.value, plan.shape.len());
         let here = tiling.tile(index);
         let ((h, w), input) = (here.size, here.of(input, width));
@@ -124,17 +124,17 @@ impl<T: Real> WithSimd for ForwardTile<'_, T> {
 
 pub(super) fn backward<T: Real>(
     plan: &Plan,
-    input: &[T],
     weights: Weights<'_, T>,
     passed: &Passed<T>,
-    (hidden, grad_hidden): (&[T], &[T]),
+    (hidden, grad): (Units<'_, T>, Units<'_, T>),
+    rows: &mut [&mut [T]],
 ) -> Gradients<T> {
-    let shared = Shared::new(plan, input, weights);
-    let memory = plan.memory(hidden, weights.matrix);
+    let hidden = hidden.rows(0..plan.units());
+    let shared = Shared::new(plan, weights);
     let tiling = shared.tiling;
     let (d, width) = (plan.shape.value, plan.shape.len());
     let mut known: Vec<Option<Known<T>>> = (0..tiling.count()).map(|_| None).collect();
-    let mut of_memory = vec![T::zero(); memory.len()];
+    let mut of_memory = vec![T::zero(); plan.units() * width];
     let mut workers: Vec<QueryGradients<T>> =
         (0..WORKERS).map(|_| QueryGradients::new(plan.shape, plan.units())).collect();
     for diagonal in tiling.diagonals().rev() {
@@ -145,10 +145,10 @@ pub(super) fn backward<T: Real>(
                 let task = BackwardTile {
                     shared: &shared,
                     matrix: weights.matrix,
-                    memory: here.of(&memory, width),
+                    input: rows[here.positions()].concat(),
                     passed,
-                    hidden: here.of(hidden, d),
-                    grad: here.of(grad_hidden, d).to_vec(),
+                    hidden: here.of(&hidden, d),
+                    grad: grad.rows(here.positions()),
                     known: &known,
                     of_queries: &mut *of_queries,
                     index,
@@ -168,20 +168,21 @@ pub(super) fn backward<T: Real>(
     workers.iter().for_each(|worker| of_queries.add(worker));
     shared.attention.finish_queries(&mut of_queries.queries);
     let grads = known.iter().flatten().flat_map(|tile| tile.grad.chunks_exact(d));
-    let mut d_input = Vec::with_capacity(input.len());
-    for (grad, query) in grads.zip(of_queries.queries.chunks_exact(plan.shape.key)) {
-        d_input.extend_from_slice(grad);
-        d_input.extend_from_slice(query);
+    let of_units = grads.zip(of_queries.queries.chunks_exact(plan.shape.key));
+    for (to, (grad, query)) in rows.iter_mut().zip(of_units) {
+        let (to_grad, to_query) = to.split_at_mut(d);
+        to_grad.copy_from_slice(grad);
+        to_query.copy_from_slice(query);
     }
-    let matrix = plan.matrix_gradient(&of_memory, hidden);
-    Gradients { input: d_input, matrix, vector: shared.attention.finish_vector(&of_queries) }
+    let matrix = plan.matrix_gradient(&of_memory, &hidden);
+    Gradients { matrix, vector: shared.attention.finish_vector(&of_queries) }
 }
 
 struct BackwardTile<'a, T> {
     shared: &'a Shared<'a, T>,
     matrix: &'a [T],
-    /// Values and keys of the tile.
-    memory: &'a [T],
+    /// The tile's input.
+    input: Vec<T>,
     /// Of the whole grid.
     passed: &'a Passed<T>,
     /// The tile's hidden states and their gradient.
@@ -198,12 +199,13 @@ impl<T: Real> WithSimd for BackwardTile<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
-        let Self { shared, matrix, memory, passed, hidden, grad, known, of_queries, index } = self;
-        let Shared { plan, tiling, attention, input } = shared;
+        let Self { shared, matrix, input, passed, hidden, grad, known, of_queries, index } = self;
+        let Shared { plan, tiling, attention } = shared;
         let (d, width) = (plan.shape.value, plan.shape.len());
         let here = tiling.tile(index);
         let (h, w) = here.size;
-        let sources = Sources::of_rows(attention, memory);
+        let memory = plan.memory(hidden, matrix);
+        let sources = Sources::of_rows(attention, &memory);
         let mut into = SourceGradients::new(attention, &sources);
         let mut scratch = Scratch::new(plan.shape);
         for (target, tile) in known.iter().enumerate() {
@@ -220,7 +222,7 @@ impl<T: Real> WithSimd for BackwardTile<'_, T> {
         }
         let attended = here.of(&passed.attended, d);
         let mut own = Known {
-            queries: attention.queries(here.of(input, width), width),
+            queries: attention.queries(&input, width),
             grad,
             delta: vec![T::zero(); here.units()],
             log_sums: passed.log_sums[here.positions()].to_vec(),

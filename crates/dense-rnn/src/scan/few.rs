@@ -1,7 +1,7 @@
 //! Attention over neighbours: up to three units before each.
 
-use attention::diagonals_of;
 use attention::kernel::{Attender, Upstream};
+use attention::{Units, diagonals_of};
 use grid_ops::{MatMut, MatRef, Real, inlined, matmul, simd};
 
 use super::kernel::{Gradients, Passed, Plan, Weights};
@@ -59,14 +59,15 @@ fn forward_here<T: Real>(plan: &Plan, input: &[T], weights: Weights<'_, T>) -> (
 
 pub(super) fn backward<T: Real>(
     plan: &Plan,
-    input: &[T],
     weights: Weights<'_, T>,
     passed: &Passed<T>,
-    (hidden, mut grad_hidden): (&[T], Vec<T>),
+    (hidden, grad): (Units<'_, T>, Units<'_, T>),
+    rows: &mut [&mut [T]],
 ) -> Gradients<T> {
+    let (hidden, mut grad) = (hidden.rows(0..plan.units()), grad.rows(0..plan.units()));
     let run = inlined(
         #[inline(always)]
-        || backward_here(plan, input, weights, passed, (hidden, &mut grad_hidden)),
+        || backward_here(plan, weights, passed, (&hidden, &mut grad), rows),
     );
     simd(run)
 }
@@ -74,10 +75,10 @@ pub(super) fn backward<T: Real>(
 #[inline(always)]
 fn backward_here<T: Real>(
     plan: &Plan,
-    input: &[T],
     weights: Weights<'_, T>,
     passed: &Passed<T>,
     (hidden, grad_hidden): (&[T], &mut [T]),
+    inputs: &mut [&mut [T]],
 ) -> Gradients<T> {
     let (_, w) = plan.size;
     let (d, width) = (plan.shape.value, plan.shape.len());
@@ -88,7 +89,6 @@ fn backward_here<T: Real>(
         attender.absorb(unit, plan.shape.split(&rows, unit).1);
     }
     let mut of_memory = vec![T::zero(); rows.len()];
-    let mut d_input = vec![T::zero(); input.len()];
     let mut vector = vec![T::zero(); weights.vector.len()];
     for (first, count) in diagonals_of(plan.size).rev() {
         matmul(
@@ -98,11 +98,13 @@ fn backward_here<T: Real>(
             MatRef::new(weights.matrix, width, d, d, 1),
         );
         for unit in (0..count).map(|m| first + m * (w - 1)) {
-            let (grad, of_query) = d_input[unit * plan.width()..][..plan.width()].split_at_mut(d);
+            let (grad, of_query) = inputs[unit].split_at_mut(d);
+            let query = of_query.to_vec();
+            of_query.fill(T::zero());
             grad.copy_from_slice(&grad_hidden[unit * d..][..d]);
             plan.scan.activation.back(grad, &hidden[unit * d..]);
             attender.attend_backward(
-                query(input, unit, (d, plan.width())),
+                &query,
                 plan.scan.graph.predecessors((unit / w, unit % w), w),
                 &rows,
                 Upstream {
@@ -117,5 +119,5 @@ fn backward_here<T: Real>(
         }
     }
     let matrix = plan.matrix_gradient(&of_memory, hidden);
-    Gradients { input: d_input, matrix, vector }
+    Gradients { matrix, vector }
 }

@@ -39,13 +39,11 @@ pub(super) struct Passed<T> {
     pub(super) log_sums: Vec<T>,
 }
 
-/// The gradients of one direction.
+/// The gradients of one direction's parameters.
 pub(super) struct Gradients<T> {
-    /// `[h·w, d + q]`.
-    pub(super) input: Vec<T>,
     /// `[d + a, d]`.
     pub(super) matrix: Vec<T>,
-    /// `[a]`; unused where there is no scoring vector.
+    /// `[a]`; empty or unused where there is no scoring vector.
     pub(super) vector: Vec<T>,
 }
 
@@ -126,17 +124,6 @@ impl Plan {
         running::forward(self, rows, weights, &mut running::outside(self))
     }
 
-    /// Its way back: writes the gradient of the input to `rows`, returns that of `[W; Wa]`.
-    pub(super) fn backward_in_place<T: Real>(
-        &self,
-        weights: Weights<'_, T>,
-        passed: &Passed<T>,
-        hidden_and_grad: (Units<'_, T>, Units<'_, T>),
-        rows: &mut [&mut [T]],
-    ) -> Vec<T> {
-        running::backward(self, weights, passed, hidden_and_grad, rows)
-    }
-
     /// The other scans: the hidden states, `[h·w, d]`, of `input` `[h·w, d + q]`.
     pub(super) fn forward<T: Real>(
         &self,
@@ -149,17 +136,19 @@ impl Plan {
         }
     }
 
-    /// Their way back, from the hidden states and their gradient, `[h·w, d]`.
+    /// The way back from the hidden states and their gradient: `rows` become that of the input,
+    /// which they hold before unless the scan is [in place](Self::is_in_place).
     pub(super) fn backward<T: Real>(
         &self,
-        input: &[T],
         weights: Weights<'_, T>,
         passed: &Passed<T>,
-        (hidden, grad): (&[T], Vec<T>),
+        seen: (Units<'_, T>, Units<'_, T>),
+        rows: &mut [&mut [T]],
     ) -> Gradients<T> {
         match way(&self.scan) {
-            Way::Few => few::backward(self, input, weights, passed, (hidden, grad)),
-            _ => by_pairs::backward(self, input, weights, passed, (hidden, &grad)),
+            Way::Running => running::backward(self, weights, passed, seen, rows),
+            Way::Pairs => by_pairs::backward(self, weights, passed, seen, rows),
+            Way::Few => few::backward(self, weights, passed, seen, rows),
         }
     }
 

@@ -78,56 +78,42 @@ impl RowsKernel for ScanKernel {
 
     fn backward<T: Real>(
         &self,
-        rows: &[T],
+        rows: Vec<T>,
         params: &[T],
         passed: &Vec<Passed<T>>,
         (hidden, grad): (&[T], &[T]),
     ) -> (Vec<T>, Vec<T>) {
         let (plan, places) = (&self.plan, self.places());
         let (d, width) = (plan.shape.value, plan.width());
-        let (d_rows, parts) = if plan.is_in_place() {
+        // The rows' gradient takes their place.
+        let mut d_rows = rows;
+        if plan.is_in_place() {
             // SAFETY: every unit of every direction is written.
             #[allow(unsafe_code, reason = "results are not zeroed first")]
-            let mut d_rows = unsafe { unwritten(passed.len() * plan.units() * width) };
-            let image = |(nth, image): (usize, &mut [T])| -> Vec<_> {
-                let part = nth * plan.units() * 4 * d..(nth + 1) * plan.units() * 4 * d;
-                let (hidden, grad) = (&hidden[part.clone()], &grad[part]);
-                let mut units = units_mut(image, &places, width);
-                let run = |(k, units): (usize, &mut Vec<_>)| {
-                    let (weights, passed) = (plan.weights(k, params), &passed[nth * 4 + k]);
-                    let seen = |all| Units::new(all, Direction::ALL[k], &places[k]);
-                    let seen = (seen(hidden), seen(grad));
-                    (self.of(k).backward_in_place(weights, passed, seen, units), Vec::new())
-                };
-                units.par_iter_mut().enumerate().map(run).collect()
+            let room = unsafe { unwritten(passed.len() * plan.units() * width) };
+            d_rows = room;
+        }
+        let image = |(nth, image): (usize, &mut [T])| -> Vec<Gradients<T>> {
+            let of_image = [hidden, grad].map(|all| {
+                let len = all.len() / passed.len() * 4;
+                &all[nth * len..][..len]
+            });
+            let mut units = units_mut(image, &places, width);
+            let run = |(k, units): (usize, &mut Vec<_>)| {
+                let seen = of_image.map(|all| Units::new(all, Direction::ALL[k], &places[k]));
+                let (weights, passed) = (plan.weights(k, params), &passed[nth * 4 + k]);
+                self.of(k).backward(weights, passed, seen.into(), units)
             };
-            let images = d_rows.par_chunks_mut(plan.units() * 4 * width).enumerate();
-            let parts: Vec<Vec<_>> = images.map(image).collect();
-            (d_rows, parts.into_iter().flatten().collect())
-        } else {
-            let run = |(task, passed): (usize, &Passed<T>)| {
-                let (direction, places) = (Direction::ALL[task % 4], &places[task % 4]);
-                let take = |all, width| take_direction(all, task / 4, direction, places, width);
-                let weights = plan.weights(task % 4, params);
-                plan.backward(
-                    &take(rows, width),
-                    weights,
-                    passed,
-                    (&take(hidden, d), take(grad, d)),
-                )
-            };
-            let gradients: Vec<Gradients<T>> = passed.par_iter().enumerate().map(run).collect();
-            let parts: Vec<&[T]> = gradients.iter().map(|part| part.input.as_slice()).collect();
-            let d_rows = join_directions(&parts, &places, width);
-            let parts: Vec<_> = gradients.into_iter().map(|g| (g.matrix, g.vector)).collect();
-            (d_rows, parts)
+            units.par_iter_mut().enumerate().map(run).collect()
         };
+        let images = d_rows.par_chunks_mut(plan.units() * 4 * width).enumerate();
+        let parts: Vec<Vec<Gradients<T>>> = images.map(image).collect();
         // Serial on purpose: the order of a float sum must not depend on the thread count.
         let mut d_params = vec![T::zero(); params.len()];
         let (d_matrix, d_vector) = d_params.split_at_mut(4 * d * plan.shape.len());
-        for (task, (matrix, vector)) in parts.iter().enumerate() {
-            add_at(d_matrix, task % 4, matrix);
-            add_at(d_vector, task % 4, vector);
+        for (task, part) in parts.iter().flatten().enumerate() {
+            add_at(d_matrix, task % 4, &part.matrix);
+            add_at(d_vector, task % 4, &part.vector);
         }
         (d_rows, d_params)
     }

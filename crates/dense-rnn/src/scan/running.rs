@@ -7,7 +7,7 @@ use grid_ops::{Product, Real, Start, unwritten};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::kernel::{Passed, Plan, Weights};
+use super::kernel::{Gradients, Passed, Plan, Weights};
 use super::state::State;
 
 /// Units of a tile: products of up to 32 rows, and tiles enough for several threads on large grids.
@@ -183,14 +183,14 @@ impl<T: Real> WithSimd for ForwardTile<'_, '_, T> {
 
 /// `hidden` and `grad` are the hidden states and their gradient, to which what reaches them by way of
 /// later units is added here; `rows`, a unit each in the order of tiles, become the gradient of
-/// `U x + b`. Returns the gradient of `[W; Wa]`.
+/// `U x + b`.
 pub(super) fn backward<T: Real>(
     plan: &Plan,
     weights: Weights<'_, T>,
     passed: &Passed<T>,
     (hidden, grad): (Units<'_, T>, Units<'_, T>),
     rows: &mut [&mut [T]],
-) -> Vec<T> {
+) -> Gradients<T> {
     let tiling = plan.tiling();
     let mut done: Vec<Option<Border<T>>> = vec![None; tiling.count()];
     let mut of_matrix: Vec<Vec<T>> = vec![Vec::new(); tiling.count()];
@@ -237,7 +237,7 @@ pub(super) fn backward<T: Real>(
     for part in &of_matrix {
         sum.iter_mut().zip(part).for_each(|(sum, &x)| *sum = *sum + x);
     }
-    sum
+    Gradients { matrix: sum, vector: Vec::new() }
 }
 
 struct BackwardTile<'a, 'r, T> {

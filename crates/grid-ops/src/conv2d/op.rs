@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::{Activation, Sizes, forward, gradients};
 use crate::kernel3::Kernel3;
 use crate::simd::sum;
-use crate::{Real, inlined, simd, unwritten};
+use crate::{Reads, Real, inlined, simd, unwritten};
 
 /// Of image, weight and bias.
 pub(super) struct Convolution(pub(super) Sizes);
@@ -17,6 +17,13 @@ impl Kernel3 for Convolution {
     fn shape(&self, _: &Shape) -> Shape {
         let Sizes { n, k, oh, ow, .. } = self.0;
         Shape::from((n, k, oh, ow))
+    }
+
+    fn reads(&self, [d_x, d_weight, _]: [bool; 3]) -> Reads {
+        let s = &self.0;
+        // Depthwise ones make both gradients in one pass.
+        let x = d_weight || s.is_depthwise();
+        Reads { inputs: [x, d_x, false], output: s.config.activation != Activation::Identity }
     }
 
     fn forward<T: Real>(&self, [x, weight, bias]: [&[T]; 3]) -> Vec<T> {

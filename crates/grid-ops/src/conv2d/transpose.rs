@@ -7,7 +7,7 @@ use super::op::channel_sums;
 use super::{Conv2d, Sizes, backward_input, backward_weight, bias_or_zeros, checked_bias, forward};
 use crate::error::checked_grid;
 use crate::kernel3::{self, Kernel3};
-use crate::{Error, Real, Result, composed, count_macs, is_composed};
+use crate::{Error, Reads, Real, Result, composed, count_macs, is_composed};
 
 /// The options of [`conv_transpose2d`], the same along both axes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +119,10 @@ impl Kernel3 for Transposed {
     fn shape(&self, _: &Shape) -> Shape {
         let Sizes { n, c, h, w, .. } = self.0;
         Shape::from((n, c, h, w))
+    }
+
+    fn reads(&self, [d_x, d_weight, _]: [bool; 3]) -> Reads {
+        Reads { inputs: [d_weight, d_x, false], output: false }
     }
 
     fn forward<T: Real>(&self, [x, weight, bias]: [&[T]; 3]) -> Vec<T> {
