@@ -164,7 +164,7 @@ pub struct TrainingConfig {
     pub epochs: usize,
     /// Images a step. Default: 8.
     pub batch_size: usize,
-    /// Whether the backbone's blocks are computed again in the backward pass instead of being kept:
+    /// Whether blocks of the network are computed again in the backward pass instead of being kept:
     /// the same gradients in less memory and more time. Default: false.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub recompute: bool,

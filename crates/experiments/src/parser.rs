@@ -1,18 +1,22 @@
 //! The whole network: backbone, adapter, context module, decoder.
 
+mod decoder;
+mod neck;
 mod tiled;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
 pub use backbone::Phase;
-use backbone::{Backbone, BackboneConfig, ConvNorm, ConvNormSpec, NormMode, Stage};
+use backbone::{Backbone, BackboneConfig, ConvNorm, ConvNormSpec, NormMode, Stage, forward_part};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Init, VarBuilder};
-use dense_rnn::DenseRnn;
+use decoder::Decoder;
 use grid_ops::{Activation, Conv2d, Corners, conv2d, resize_bilinear};
+use neck::Neck;
 
 use crate::branch_scale;
 use crate::config::{AuxiliaryConfig, BackboneMode, BranchScaleKind, ModelConfig};
@@ -58,11 +62,8 @@ pub struct Parser {
     /// sees, finest first, and that of the auxiliary head, if there is one.
     stages: Vec<usize>,
     context_stride: usize,
-    adapter: ConvNorm,
-    context: Option<DenseRnn>,
-    skip: Option<ConvNorm>,
-    fusion: ConvNorm,
-    classifier: [Tensor; 2],
+    neck: Arc<Neck>,
+    decoder: Arc<Decoder>,
     auxiliary: Option<Auxiliary>,
 }
 
@@ -192,11 +193,8 @@ impl Parser {
             frozen_parameters,
             stages,
             context_stride: config.context_stride,
-            adapter,
-            context,
-            skip,
-            fusion,
-            classifier,
+            neck: Arc::new(Neck { adapter, context }),
+            decoder: Arc::new(Decoder { skip, fusion, classifier }),
             auxiliary,
         };
         Ok((parser, parameters))
@@ -204,12 +202,12 @@ impl Parser {
 
     /// Where it is; what it is given may be anywhere.
     pub fn device(&self) -> &Device {
-        self.classifier[1].device()
+        self.decoder.classifier[1].device()
     }
 
     /// The number of classes.
     pub fn classes(&self) -> usize {
-        self.classifier[1].elem_count()
+        self.decoder.classifier[1].elem_count()
     }
 
     /// Parameters of the backbone that do not learn.
@@ -260,28 +258,21 @@ impl Parser {
 
     /// The same from the maps of the stages that are used.
     pub(crate) fn logits_of(&self, maps: &[Tensor], phase: Phase) -> anyhow::Result<Tensor> {
-        let (skip, mut x) = self.adapted(maps, phase)?; //         [n, p, h, w]
-        if let Some(context) = &self.context {
-            x = (&x + context.forward(&x)?)?;
-        }
-        self.decoded(x, skip, phase)
+        let (skip, joined) = self.joined(maps)?;
+        let neck = Arc::clone(&self.neck);
+        let x = forward_part([&joined], phase, move |[x], phase| neck.forward(x, phase))?;
+        self.decoded(&x, skip, phase)
     }
 
-    /// The logits from the context module's grid and the skip stage.
-    fn decoded(
-        &self,
-        mut x: Tensor,
-        skip: Option<&Tensor>,
-        phase: Phase,
-    ) -> anyhow::Result<Tensor> {
-        if let (Some(reduce), Some(skip)) = (&self.skip, skip) {
-            let (_, _, h, w) = skip.dims4()?;
-            let x_there = resize_bilinear(&x, h, w, Corners::Centers)?;
-            x = Tensor::cat(&[x_there, reduce.forward(skip, phase)?], 1)?;
+    /// The logits from the context module's grid, `[n, p, h, w]`, and the skip stage.
+    fn decoded(&self, x: &Tensor, skip: Option<&Tensor>, phase: Phase) -> anyhow::Result<Tensor> {
+        let decoder = Arc::clone(&self.decoder);
+        match skip {
+            Some(skip) => forward_part([x, skip], phase, move |[x, skip], phase| {
+                decoder.forward(x, Some(skip), phase)
+            }),
+            None => forward_part([x], phase, move |[x], phase| decoder.forward(x, None, phase)),
         }
-        let x = self.fusion.forward(&x, phase)?;
-        let [weight, bias] = &self.classifier;
-        Ok(conv2d(&x, weight, Some(bias), &Conv2d::default())?)
     }
 
     /// In training, the weight and the logits of the auxiliary head, if there is one.
@@ -302,13 +293,13 @@ impl Parser {
         phase: Phase,
     ) -> anyhow::Result<(Option<&'m Tensor>, Tensor)> {
         let (skip, joined) = self.joined(maps)?;
-        Ok((skip, self.adapter.forward(&joined, phase)?))
+        Ok((skip, self.neck.adapter.forward(&joined, phase)?))
     }
 
     /// The skip stage, if there is one, and the others resized to the context's grid and joined.
     fn joined<'m>(&self, maps: &'m [Tensor]) -> anyhow::Result<(Option<&'m Tensor>, Tensor)> {
         let maps = &maps[..maps.len() - usize::from(self.auxiliary.is_some())];
-        let (skip, deep) = maps.split_at(usize::from(self.skip.is_some()));
+        let (skip, deep) = maps.split_at(usize::from(self.decoder.skip.is_some()));
         let (_, _, h, w) = deep[0].dims4()?;
         let resized = deep.iter().map(|map| resize_bilinear(map, h, w, Corners::Centers));
         let joined = match resized.collect::<Result<Vec<_>, _>>()?.as_slice() {
@@ -320,7 +311,7 @@ impl Parser {
 
     /// Seconds that the context module takes of a forward pass; none without one.
     pub(crate) fn context_seconds(&self, inputs: &Inputs) -> anyhow::Result<f64> {
-        let Some(context) = &self.context else { return Ok(0.0) };
+        let Some(context) = &self.neck.context else { return Ok(0.0) };
         let (_, x) = self.adapted(&self.maps(inputs, Phase::Eval)?, Phase::Eval)?;
         let start = Instant::now();
         context.forward(&x)?;
@@ -338,7 +329,7 @@ impl Parser {
         inputs: &Inputs,
         unit: (usize, usize),
     ) -> anyhow::Result<Option<Tensor>> {
-        let Some(context) = &self.context else { return Ok(None) };
+        let Some(context) = &self.neck.context else { return Ok(None) };
         let (_, x) = self.adapted(&self.maps(inputs, Phase::Eval)?, Phase::Eval)?;
         Ok(Some(context.attention_at(&x, unit)?))
     }
@@ -365,7 +356,10 @@ impl Parser {
 
     fn norms(&self) -> impl Iterator<Item = &ConvNorm> {
         let auxiliary = self.auxiliary.as_ref().map(|head| &head.conv);
-        [&self.adapter, &self.fusion].into_iter().chain(&self.skip).chain(auxiliary)
+        [&self.neck.adapter, &self.decoder.fusion]
+            .into_iter()
+            .chain(&self.decoder.skip)
+            .chain(auxiliary)
     }
 }
 

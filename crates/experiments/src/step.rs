@@ -24,8 +24,7 @@ pub struct Objective<'a> {
     pub class_weights: Option<&'a [f64]>,
     /// Units that are to vanish.
     pub units: Option<&'a VanishingUnits>,
-    /// [`Phase::Train`], or [`Phase::TrainRecomputing`] to keep less of the backbone until the
-    /// gradients are made.
+    /// [`Phase::Train`], or [`Phase::TrainRecomputing`] to keep less until the gradients are made.
     pub phase: Phase,
 }
 
@@ -41,8 +40,10 @@ pub fn gradients(
     clock: &mut Clock,
 ) -> anyhow::Result<Gradients> {
     let maps = parser.maps(&batch.inputs, objective.phase)?;
-    let logits = parser.logits_of(&maps, Phase::Train)?;
+    let logits = parser.logits_of(&maps, objective.phase)?;
     let auxiliary = parser.auxiliary_logits(&maps)?;
+    // The graph has what it needs of them.
+    drop(maps);
     clock.ran(Part::Forward);
     objective.gradients(&logits, auxiliary, &batch.labels, clock)
 }
@@ -124,11 +125,13 @@ mod tests {
             if let BackboneConfig::Vgg16(vgg) = &mut backbone {
                 vgg.norm = backbone::VggNorm::Batch;
             }
-            let deepest = backbone.stages().unwrap().last().unwrap().stride;
+            let stages = backbone.stages().unwrap();
+            let [finest, .., deepest] = stages.as_slice() else { panic!("{kind}") };
+            let (skip_stride, context_stride) = (finest.stride, deepest.stride);
             let model = ModelConfig {
                 backbone,
-                context_stride: deepest,
-                skip_stride: 0,
+                context_stride,
+                skip_stride,
                 adapter_channels: 8,
                 ..ModelConfig::default()
             };

@@ -3,6 +3,7 @@
 use anyhow::{Context, ensure};
 use candle_core::Tensor;
 use dense_rnn::{DenseRnn, TileAt, TileBorder};
+use grid_ops::{Activation, add};
 
 use super::{Parser, Phase};
 use crate::data::Inputs;
@@ -67,13 +68,13 @@ impl Parser {
                 (skip, part(&joined, 1)?)
             }
         };
-        let x = self.adapter.forward(&joined, phase)?;
+        let x = self.neck.adapter.forward(&joined, phase)?;
         let context = self.tiled()?;
         let (out, handed) = match behind {
             Some(behind) => context.forward_tile(&x, at, behind)?,
             None => context.forward_tile(&x, at, &context.nothing_behind(x.dim(0)?, at)?)?,
         };
-        Ok((self.decoded((&x + out)?, skip.as_ref(), phase)?, handed))
+        Ok((self.decoded(&add(&x, &out, Activation::Identity)?, skip.as_ref(), phase)?, handed))
     }
 
     /// What lies behind a tile of the images; `phase` must leave everything as it is.
@@ -101,6 +102,6 @@ impl Parser {
     }
 
     fn tiled(&self) -> anyhow::Result<&DenseRnn> {
-        self.context.as_ref().context("a network without a context module has no tiles")
+        self.neck.context.as_ref().context("a network without a context module has no tiles")
     }
 }
