@@ -11,7 +11,7 @@ use anyhow::Context;
 use benches::{Case, Pass, Task, cases, growth};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: large_buffers::Allocator = large_buffers::Allocator::new();
 
 #[derive(serde::Deserialize)]
 struct Request {

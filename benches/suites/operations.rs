@@ -6,7 +6,7 @@ use benches::{Pass, alone, cases};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: large_buffers::Allocator = large_buffers::Allocator::new();
 
 fn operations(criterion: &mut Criterion) {
     for case in cases().into_iter().chain(alone()) {

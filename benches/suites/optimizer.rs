@@ -8,7 +8,7 @@ use experiments::config::{OptimizerKind, TrainingConfig};
 use experiments::optimizer::Optimizer;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: large_buffers::Allocator = large_buffers::Allocator::new();
 
 /// 25 million parameters in tensors of a ResNet's sizes.
 const SHAPE: (usize, usize, usize, usize) = (512, 512, 3, 3);

@@ -9,7 +9,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 
-use crate::project::{Project, keep_memory};
+use crate::project::Project;
 use table::{peer, table};
 
 /// The releases that the comparison is made with.
@@ -69,8 +69,7 @@ pub(crate) fn run(project: &Project, args: &Args) -> anyhow::Result<()> {
         Some(threads) => threads.to_string(),
         None => std::thread::available_parallelism()?.to_string(),
     };
-    let start_ours =
-        || Side::start(keep_memory(Command::new(&ours).env("RAYON_NUM_THREADS", &threads)));
+    let start_ours = || Side::start(Command::new(&ours).env("RAYON_NUM_THREADS", &threads));
     let start_theirs =
         || Side::start(Command::new(&python).arg(&theirs).env("PEER_THREADS", &threads));
     let (_, cases) = start_ours()?;
@@ -141,7 +140,7 @@ fn our_side(project: &Project) -> anyhow::Result<PathBuf> {
 /// Time and peak memory of scans on larger and larger grids, a fresh process each.
 fn growth(project: &Project, only: &[String]) -> anyhow::Result<()> {
     let ours = our_side(project)?;
-    let start = || Side::start(keep_memory(&mut Command::new(&ours)));
+    let start = || Side::start(&mut Command::new(&ours));
     let (_, cases) = start()?;
     let cases = cases["growth"].as_array().cloned().context("our side did not list its cases")?;
     println!("| scan | ms | × | peak, MiB |\n|---|---|---|---|");

@@ -8,7 +8,7 @@ use std::sync::Once;
 use anyhow::{Context, bail, ensure};
 use run_record::DeviceChoice;
 
-use crate::project::{Project, keep_memory};
+use crate::project::Project;
 
 /// The built binary.
 pub(crate) struct Experiments<'a> {
@@ -48,7 +48,7 @@ impl<'a> Experiments<'a> {
         let mut command = Command::new(&self.program);
         // What it records of the code it reads in the checkout, wherever the user is.
         command.args(args).env("SCENE_RNN_CHECKOUT", &self.project.root);
-        let status = keep_memory(&mut command).status().with_context(|| self.failed_to_start())?;
+        let status = command.status().with_context(|| self.failed_to_start())?;
         Ok(exit_code(status))
     }
 
@@ -67,7 +67,6 @@ impl<'a> Experiments<'a> {
         let mut command = Command::new(&self.program);
         // In the root: what it records of the code it reads there.
         command.args(args).current_dir(&self.project.root);
-        keep_memory(&mut command);
         command
     }
 

@@ -1,7 +1,6 @@
 //! Where things are in this workspace.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, bail};
 use xshell::{Shell, cmd};
@@ -64,16 +63,6 @@ impl Project {
         let metadata = self.metadata()?;
         let dir = metadata["target_directory"].as_str().context("cargo metadata: no target")?;
         Ok(PathBuf::from(dir))
-    }
-}
-
-/// Lets a program of ours keep the memory it has freed, unless the user says otherwise: training
-/// asks for the same large buffers at every step, and fresh pages cost a tenth of it.
-pub(crate) fn keep_memory(command: &mut Command) -> &mut Command {
-    const PURGE_DELAY: &str = "MIMALLOC_PURGE_DELAY";
-    match std::env::var_os(PURGE_DELAY) {
-        Some(_) => command,
-        None => command.env(PURGE_DELAY, "-1"),
     }
 }
 

@@ -19,7 +19,7 @@ use scene_data::Split;
 use seg_metrics::Protocol;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: large_buffers::Allocator = large_buffers::Allocator::new();
 
 /// Trains, evaluates and compares scene parsers.
 #[derive(clap::Parser)]

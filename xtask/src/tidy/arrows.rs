@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde_json::Value;
 
 /// Each member with the members it may depend on; `None` for any.
-const ARROWS: [(&str, Option<&[&str]>); 11] = [
+const ARROWS: [(&str, Option<&[&str]>); 12] = [
     ("attention", Some(&["grid-ops"])),
     ("backbone", Some(&["grid-ops"])),
     ("benches", None),
@@ -18,12 +18,14 @@ const ARROWS: [(&str, Option<&[&str]>); 11] = [
             "backbone",
             "dense-rnn",
             "grid-ops",
+            "large-buffers",
             "run-record",
             "scene-data",
             "seg-metrics",
         ]),
     ),
     ("grid-ops", Some(&[])),
+    ("large-buffers", Some(&[])),
     ("run-record", Some(&[])),
     ("scene-data", Some(&[])),
     ("seg-metrics", Some(&[])),
