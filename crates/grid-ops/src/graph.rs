@@ -170,8 +170,11 @@ impl Node {
     /// Hands the inputs' gradients over and returns what candle is to add up.
     fn backward(&self, arrived: &Tensor) -> candle_core::Result<Grads> {
         let grad = self.inbox.take(arrived)?;
-        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(live) = (if frees_graph() { live.take() } else { live.clone() }) else {
+        let live = {
+            let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+            if frees_graph() { live.take() } else { live.clone() }
+        };
+        let Some(live) = live else {
             bail!("{}: a backward pass has freed this graph; run forward anew", self.name)
         };
         let grads = live.backward(&grad)?;

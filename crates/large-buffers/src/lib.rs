@@ -7,9 +7,10 @@
 //! buffers have reached; it is asked for in pages of 2 MiB where the system has them.
 //!
 //! Each buffer goes to the lowest place that it fits in, and free places that touch are one. Of a
-//! training's buffers, which are few, of all sizes, and as large as 300 MiB, this wastes a tenth or
-//! less. Allocators that sort free memory by size, as general ones do to be fast, waste a quarter to
-//! a half of it once they may not return anything.
+//! training's buffers, which are few, of all sizes, and as large as 700 MiB, this wastes 3 to 15 %
+//! (VGG-16 and a dense scan, batches of one and four). Allocators that sort free memory by size, as
+//! general ones do to be fast, waste more once they may not return anything: on the same buffers
+//! mimalloc 27 to 60 %, a two-level segregated fit 37 %.
 //!
 //! ```
 //! #[global_allocator]
