@@ -35,6 +35,11 @@ pub struct ConvNormSpec {
 }
 
 impl ConvNormSpec {
+    /// One of stride 1 without dilation or groups.
+    pub fn same([inputs, outputs]: [usize; 2], kernel: usize, activation: Activation) -> Self {
+        Self { inputs, outputs, kernel, stride: 1, dilation: 1, groups: 1, activation }
+    }
+
     fn check(&self) -> Result<()> {
         let Self { inputs, outputs, kernel, stride, dilation, groups, .. } = *self;
         let error = |field, value: usize, reason: &str| {

@@ -182,15 +182,8 @@ impl InvertedResidual {
     fn new(shape: &BlockShape, vb: VarBuilder, mode: NormMode, join: Join) -> Result<Self> {
         let &BlockShape { expansion, inputs, channels, stride, dilation } = shape;
         let hidden = inputs * expansion;
-        let pointwise = |inputs, outputs, activation| ConvNormSpec {
-            inputs,
-            outputs,
-            kernel: 1,
-            stride: 1,
-            dilation: 1,
-            groups: 1,
-            activation,
-        };
+        let pointwise =
+            |inputs, outputs, activation| ConvNormSpec::same([inputs, outputs], 1, activation);
         let mut specs = Vec::new();
         if expansion != 1 {
             specs.push(pointwise(inputs, hidden, Activation::Relu6));

@@ -99,15 +99,14 @@ impl Vgg16 {
         // The number of torchvision's next module.
         let (mut module, mut inputs) = (0, 3);
         for (nth, [channels, count]) in GROUPS.into_iter().enumerate() {
+            let is_stage = nth >= FIRST_STAGE;
             let mut convs = Vec::new();
             for conv in 0..count {
                 let dilation = striding.dilation();
                 // Where nobody else sees it, the last ReLU of a group is the pooling's.
-                let activation = if nth < FIRST_STAGE && conv + 1 == count {
-                    Activation::Identity
-                } else {
-                    Activation::Relu
-                };
+                let is_last_conv = conv + 1 == count;
+                let activation =
+                    if is_last_conv && !is_stage { Activation::Identity } else { Activation::Relu };
                 convs.push(match config.norm {
                     VggNorm::None => {
                         let same = ConvBiasSpec::same([inputs, channels], 3, dilation);
@@ -132,7 +131,7 @@ impl Vgg16 {
                 });
                 inputs = channels;
             }
-            if nth >= FIRST_STAGE {
+            if is_stage {
                 let name = format!("features.{}", module - 1);
                 stages.push(Stage { name, channels, stride: striding.stride() });
             }
@@ -145,10 +144,8 @@ impl Vgg16 {
             }
             module += 1;
             let convs = Arc::new(Convs(convs));
-            let pool = pool_stride.map(|stride| match nth < FIRST_STAGE {
-                true => Pooling::WithRelu(stride),
-                false => Pooling::Plain(stride),
-            });
+            let pooling = if is_stage { Pooling::Plain } else { Pooling::WithRelu };
+            let pool = pool_stride.map(pooling);
             groups.push(Arc::new(Group { convs, pool }));
         }
         Ok(Self { stages, groups })

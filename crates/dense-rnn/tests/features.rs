@@ -1,9 +1,10 @@
 //! The scan of features against the input product and the scan as two operations.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor, Var};
 use dense_rnn::{Activation, Aggregation, Graph, Scan, Score, scan, scan_features};
-use grid_ops::{composing, rows_of_grid};
+use grid_ops::{backward, composing, rows_of_grid};
 use testkit::{assert_close, tensor, var};
 
 /// One of each way in which a unit finds what its predecessors hand on.
@@ -74,6 +75,24 @@ fn equals_the_product_and_the_scan_one_after_the_other() {
                 let largest = twice.iter().fold(1.0f64, |m, x| m.max(x.abs()));
                 assert_close(once, twice, 1e-12 * largest);
             }
+        }
+    }
+}
+
+/// What one pass uses up, another still has: candle's leave the graph, this workspace's frees it.
+#[test]
+fn every_pass_has_the_same_gradients() {
+    for mode in modes() {
+        let inputs = problem(&mode, [2, 5, 4, 6], 6);
+        let [x, weight, bias, weights, va] = &inputs;
+        let hidden = scan_features(x, (weight, bias), weights, vector(&mode, va), &mode).unwrap();
+        let loss = (&hidden * tensor(9, hidden.dims())).unwrap().sum_all().unwrap();
+        let [first, again] = [(); 2].map(|()| loss.backward().unwrap());
+        let freeing = backward(&loss).unwrap();
+        for input in inputs.iter().filter(|input| first.get(input).is_some()) {
+            let of = |grads: &GradStore| flat(grads.get(input).unwrap());
+            assert_close(&of(&again), &of(&first), 0.0);
+            assert_close(&of(&freeing), &of(&first), 0.0);
         }
     }
 }

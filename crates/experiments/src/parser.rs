@@ -149,15 +149,7 @@ impl Parser {
         let all = backbone.stages();
         let Stages { skip: skip_at, deep, auxiliary: auxiliary_at } = Stages::of(config, all)?;
         let normed = |inputs: usize, outputs: usize, kernel: usize, name: &str| {
-            let spec = ConvNormSpec {
-                inputs,
-                outputs,
-                kernel,
-                stride: 1,
-                dilation: 1,
-                groups: 1,
-                activation: Activation::Relu,
-            };
+            let spec = ConvNormSpec::same([inputs, outputs], kernel, Activation::Relu);
             let vb = vb.pp(name);
             ConvNorm::new(spec, vb.pp("conv"), vb.pp("norm"), NormMode::Trained)
         };

@@ -21,7 +21,7 @@ mod places;
 mod region;
 
 use std::alloc::{GlobalAlloc, Layout};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use mimalloc::MiMalloc;
 
@@ -53,17 +53,16 @@ impl Allocator {
             return None;
         }
         let region = self.region.get_or_init(Region::reserve).as_ref()?;
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.take(layout.size(), region.len()).map(|offset| region.at(offset))
+        self.places().take(layout.size(), region.len()).map(|offset| region.at(offset))
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where in the region a pointer points, if it does.
     fn offset(&self, pointer: *mut u8) -> Option<usize> {
         self.region.get()?.as_ref()?.offset(pointer)
-    }
-
-    fn give(&self, offset: usize, size: usize) {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner).give(offset, size);
     }
 }
 
@@ -99,7 +98,7 @@ unsafe impl GlobalAlloc for Allocator {
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         match self.offset(pointer) {
-            Some(offset) => self.give(offset, layout.size()),
+            Some(offset) => self.places().give(offset, layout.size()),
             // SAFETY: as the caller promises; what is not in the region came from there.
             None => unsafe { MiMalloc.dealloc(pointer, layout) },
         }
@@ -111,11 +110,7 @@ unsafe impl GlobalAlloc for Allocator {
             // SAFETY: as the caller promises.
             None if size < LARGE => return unsafe { MiMalloc.realloc(pointer, layout, size) },
             Some(offset) if (LARGE..=layout.size()).contains(&size) => {
-                self.places.lock().unwrap_or_else(PoisonError::into_inner).shorten(
-                    offset,
-                    layout.size(),
-                    size,
-                );
+                self.places().shorten(offset, layout.size(), size);
                 return pointer;
             }
             _ => (),

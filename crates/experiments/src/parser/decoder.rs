@@ -61,20 +61,11 @@ mod tests {
     /// In training and in evaluation, as the parser's head says it is.
     #[test]
     fn the_fusion_is_that_of_the_maps_side_by_side() {
-        let spec = |inputs, outputs| ConvNormSpec {
-            inputs,
-            outputs,
-            kernel: 1,
-            stride: 1,
-            dilation: 1,
-            groups: 1,
-            activation: Activation::Relu,
-        };
         let variables = VarMap::new();
         let vb = VarBuilder::from_varmap(&variables, DType::F32, &Device::Cpu);
         let normed = |name: &str, inputs, outputs| {
             let vb = vb.pp(name);
-            let spec = spec(inputs, outputs);
+            let spec = ConvNormSpec::same([inputs, outputs], 1, Activation::Relu);
             ConvNorm::new(spec, vb.pp("conv"), vb.pp("norm"), NormMode::Trained).unwrap()
         };
         let classifier = [
