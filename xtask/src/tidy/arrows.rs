@@ -6,9 +6,9 @@ use anyhow::Context;
 use serde_json::Value;
 
 /// Each member with the members it may depend on; `None` for any.
-const ARROWS: [(&str, Option<&[&str]>); 12] = [
+const ARROWS: [(&str, Option<&[&str]>); 13] = [
     ("attention", Some(&["grid-ops"])),
-    ("backbone", Some(&["grid-ops"])),
+    ("backbone", Some(&["grid-ops", "whole-files"])),
     ("benches", None),
     ("dense-rnn", Some(&["attention", "grid-ops"])),
     (
@@ -22,19 +22,22 @@ const ARROWS: [(&str, Option<&[&str]>); 12] = [
             "run-record",
             "scene-data",
             "seg-metrics",
+            "whole-files",
         ]),
     ),
     ("grid-ops", Some(&[])),
     ("large-buffers", Some(&[])),
-    ("run-record", Some(&[])),
-    ("scene-data", Some(&[])),
+    ("run-record", Some(&["whole-files"])),
+    ("scene-data", Some(&["whole-files"])),
     ("seg-metrics", Some(&[])),
     ("testkit", Some(&[])),
-    ("xtask", Some(&["run-record"])),
+    ("whole-files", Some(&[])),
+    ("xtask", Some(&["run-record", "whole-files"])),
 ];
 
 /// Members that build without tensors, their tests included.
-const WITHOUT_TENSORS: [&str; 4] = ["run-record", "scene-data", "seg-metrics", "xtask"];
+const WITHOUT_TENSORS: [&str; 5] =
+    ["run-record", "scene-data", "seg-metrics", "whole-files", "xtask"];
 
 /// A member of the workspace as cargo describes it.
 pub(super) struct Member {
