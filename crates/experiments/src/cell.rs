@@ -14,7 +14,7 @@ use crate::progress::Progress;
 use crate::states::States;
 use crate::train::Training;
 use crate::vanishing::VanishingUnits;
-use crate::{pictures, provenance};
+use crate::{inputs, pictures, provenance};
 
 /// Trains and scores a cell, from where its states say; its checkpoint and pictures go to `out_dir`.
 ///
@@ -70,7 +70,9 @@ pub(crate) fn run(
         version: run_record::RECORD_VERSION,
         cell: cell.clone(),
         cell_hash: cell.hash(),
+        formerly: None,
         dataset: data.facts.clone(),
+        normalisation: Some(inputs::normalisation()),
         weights_sha256: data.pretrained.as_ref().map(|weights| weights.sha256.clone()),
         protocol: data.protocol.to_string(),
         parameters: trainable as u64,

@@ -57,6 +57,7 @@ pub fn compress(request: &Request) -> anyhow::Result<String> {
     all.extend(weights.into_iter().map(|(name, t)| (format!("{CONTEXT}{name}"), t)));
 
     let mut record = before.record.clone();
+    record.version = run_record::RECORD_VERSION;
     record.cell.config["model"]["context"]["hidden_channels"] = to.into();
     record.cell_hash = record.cell.hash();
     let config = CellConfig::from_value(&record.cell.config)?;

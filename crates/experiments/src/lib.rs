@@ -24,6 +24,7 @@ pub mod device;
 pub mod eval;
 pub mod evaluate;
 pub mod feature_files;
+pub mod inputs;
 pub mod interrupt;
 pub mod jobs;
 mod loaded;

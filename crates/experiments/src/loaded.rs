@@ -10,6 +10,7 @@ use crate::config::{BackboneMode, CellConfig, Flip, ModelConfig};
 use crate::data::{Examples, View};
 use crate::datasets::with_flag;
 use crate::feature_files::FeatureFolder;
+use crate::inputs;
 use crate::interrupt;
 use crate::parameters::Parameters;
 use crate::parser::{Parser, Pretrained};
@@ -67,6 +68,7 @@ impl Loaded {
             facts.fingerprints.insert(split.to_string(), fingerprint);
             facts.images.insert(split.to_string(), dataset.len() as u64);
             classes = dataset.classes().to_vec();
+            facts.class_table = Some(inputs::class_table(&*dataset));
             examples.push(Examples::new(dataset)?);
         }
         facts.classes = classes.iter().map(|class| class.name.to_string()).collect();

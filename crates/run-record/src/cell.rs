@@ -48,7 +48,7 @@ impl Cell {
 
 /// JSON with sorted keys whatever order the map keeps, since that is a feature of `serde_json` that
 /// any crate of a build can switch on.
-fn write_canonical(value: &Value, out: &mut String) {
+pub(crate) fn write_canonical(value: &Value, out: &mut String) {
     match value {
         Value::Object(map) => {
             let mut entries: Vec<_> = map.iter().collect();

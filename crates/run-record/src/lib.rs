@@ -32,8 +32,10 @@
 //! a process that only lists or compares cells needs no tensors.
 
 mod cell;
+mod class_table;
 mod device;
 mod error;
+mod inputs;
 mod names;
 mod record;
 mod store;
@@ -41,8 +43,10 @@ mod sweep;
 mod tables;
 
 pub use cell::Cell;
+pub use class_table::{ClassFacts, ClassTable, LabelForm, Normalisation, name_differences};
 pub use device::DeviceChoice;
 pub use error::{Error, Result};
+pub use inputs::{FINGERPRINTS, INPUTS, input_differences};
 pub use names::{nearest, with_nearest};
 pub use record::{
     DatasetFacts, DistanceBin, EpochPoint, ImageCounts, Metrics, Provenance, RECORD_VERSION,

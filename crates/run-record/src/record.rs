@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Cell;
+use crate::{Cell, ClassTable, Normalisation};
 
-/// The version of [`Record`]'s layout; a file of another version is an error, never a guess.
-pub const RECORD_VERSION: u32 = 1;
+/// The version of [`Record`]'s layout. Version 1 is read as well: it has no checksum, and its cells
+/// do not hold their inputs. A file of any other version is an error, never a guess.
+pub const RECORD_VERSION: u32 = 2;
 
 /// Everything known about one finished cell.
 ///
-/// All but [`provenance`](Self::provenance), [`earlier`](Self::earlier) and
-/// [`timing`](Self::timing) is a function of the cell and the dataset; [`Record::same_results`]
+/// All but [`provenance`](Self::provenance), [`earlier`](Self::earlier), [`timing`](Self::timing)
+/// and [`formerly`](Self::formerly) is a function of the cell and the dataset; [`Record::same_results`]
 /// compares that part. Records from before a field was added have its default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,8 +24,14 @@ pub struct Record {
     pub cell: Cell,
     /// [`Cell::hash`] when it was run.
     pub cell_hash: String,
+    /// That hash before the fingerprints of its inputs were added to a cell of version 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub formerly: Option<String>,
     /// What it was run on.
     pub dataset: DatasetFacts,
+    /// How the network's input is made from pixels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub normalisation: Option<Normalisation>,
     /// SHA-256 of the pretrained weights' file, if there was one.
     pub weights_sha256: Option<String>,
     /// Name of the protocol behind the headline mIoU.
@@ -70,6 +77,9 @@ pub struct DatasetFacts {
     pub fingerprints: BTreeMap<String, String>,
     /// Class names in the order of their indices.
     pub classes: Vec<String>,
+    /// The same with the values of label files and colours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_table: Option<ClassTable>,
     /// Images in each split.
     pub images: BTreeMap<String, u64>,
 }
@@ -178,7 +188,9 @@ impl Record {
             version,
             cell,
             cell_hash,
+            formerly: _,
             dataset,
+            normalisation,
             weights_sha256,
             protocol,
             parameters,
@@ -199,6 +211,7 @@ impl Record {
             && *cell == other.cell
             && *cell_hash == other.cell_hash
             && *dataset == other.dataset
+            && *normalisation == other.normalisation
             && *weights_sha256 == other.weights_sha256
             && *protocol == other.protocol
             && *parameters == other.parameters

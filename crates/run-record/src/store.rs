@@ -4,6 +4,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::cell::write_canonical;
 use crate::{Error, RECORD_VERSION, Record, Result};
 
 impl Record {
@@ -66,9 +70,20 @@ impl Record {
 
     fn to_line(&self, path: &Path) -> Result<String> {
         let refuse = |problem: String| Error::Record { file: path.to_owned(), problem };
-        let mut line = serde_json::to_string(self)
+        if self.version != RECORD_VERSION {
+            let version = self.version;
+            return Err(refuse(format!(
+                "a record of version {version} cannot be written, only {RECORD_VERSION}"
+            )));
+        }
+        let bare = serde_json::to_string(self)
             .map_err(|error| refuse(format!("the record cannot be written: {error}")))?;
-        line.push('\n');
+        // Read again, since the checksum is one of numbers as a file has them.
+        let content = serde_json::from_str(&bare)
+            .map_err(|error| refuse(format!("the record could not be read back: {error}")))?;
+        let sum = checksum(&content);
+        let fields = bare.strip_suffix('}').unwrap_or(&bare);
+        let line = format!("{fields},\"{SHA256}\":\"{sum}\"}}\n");
         // JSON has no NaN: it would be written as `null` and the cell lost on the next start.
         match Self::from_bytes(line.as_bytes()) {
             Ok(same) if same == *self => Ok(line),
@@ -80,22 +95,28 @@ impl Record {
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
-        #[derive(serde::Deserialize)]
-        struct Version {
-            version: u32,
-        }
         let damaged = |error: serde_json::Error| {
             format!("not a whole record ({error}); delete the file to run its cell again")
         };
+        let mut content: Value = serde_json::from_slice(bytes).map_err(damaged)?;
         // The version first: a record of another version has other fields.
-        let Version { version } = serde_json::from_slice(bytes).map_err(damaged)?;
-        if version != RECORD_VERSION {
+        let version = content.get("version").and_then(Value::as_u64);
+        let version = version.ok_or("not a record: it has no version")?;
+        if !(1..=u64::from(RECORD_VERSION)).contains(&version) {
             return Err(format!(
-                "a record of version {version}, but this program reads version {RECORD_VERSION}; \
-                 use another output folder"
+                "a record of version {version}, but this program reads versions 1 to \
+                 {RECORD_VERSION}; use another output folder"
             ));
         }
-        let record: Self = serde_json::from_slice(bytes).map_err(damaged)?;
+        let said = content.as_object_mut().and_then(|fields| fields.remove(SHA256));
+        let found = checksum(&content);
+        // Version 1 has none.
+        if said.as_ref().and_then(Value::as_str) != (version > 1).then_some(&*found) {
+            return Err("its content is not that of its checksum, so the record was edited or \
+                        damaged: delete the file to run its cell again"
+                .to_owned());
+        }
+        let record: Self = serde_json::from_value(content).map_err(damaged)?;
         let hash = record.cell.hash();
         if record.cell_hash != hash {
             return Err(format!(
@@ -106,6 +127,16 @@ impl Record {
         }
         Ok(record)
     }
+}
+
+/// Key of the checksum in a file, beside the record's own.
+const SHA256: &str = "sha256";
+
+/// SHA-256 of a record's content, whatever the order of keys and the space between them.
+fn checksum(content: &Value) -> String {
+    let mut text = String::new();
+    write_canonical(content, &mut text);
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use run_record::{
-    Cell, DatasetFacts, EpochPoint, Error, ImageCounts, Metrics, Provenance, RECORD_VERSION,
-    Record, Timing,
+    Cell, ClassFacts, ClassTable, DatasetFacts, EpochPoint, Error, ImageCounts, LabelForm, Metrics,
+    Normalisation, Provenance, RECORD_VERSION, Record, Timing,
 };
 use serde_json::json;
 
@@ -17,7 +17,18 @@ fn record(arm: &str, seed: u64) -> Record {
         version: RECORD_VERSION,
         cell_hash: cell.hash(),
         cell,
-        dataset: DatasetFacts { name: "beacons".into(), ..DatasetFacts::default() },
+        formerly: None,
+        dataset: DatasetFacts {
+            name: "beacons".into(),
+            class_table: Some(ClassTable {
+                labels: LabelForm::Indices,
+                classes: vec![ClassFacts { name: "a".into(), values: vec![7, 9], color: [1, 2, 3] }],
+                ignored: vec![255],
+            }),
+            ..DatasetFacts::default()
+        },
+        // Numbers that are others in single and in double precision.
+        normalisation: Some(Normalisation { mean: [0.485, 0.456, 0.406], std: [0.1, 0.2, 0.3] }),
         weights_sha256: None,
         protocol: "beacons".into(),
         parameters: 10,
@@ -86,18 +97,22 @@ fn a_folder_is_read_in_order_and_unfinished_files_are_passed_over() {
 }
 
 #[test]
-fn damaged_and_foreign_files_are_named() {
+fn damaged_edited_and_foreign_files_are_named() {
     let dir = tempfile::tempdir().unwrap();
-    let text = serde_json::to_string(&record("fcn", 0)).unwrap();
+    let text = fs::read_to_string(record("fcn", 0).write_atomically(dir.path()).unwrap()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.json");
     for (content, problem) in [
         (String::new(), "not a whole record"),
         (text[..text.len() / 2].to_owned(), "not a whole record"),
         (format!("{text}{text}"), "not a whole record"),
-        (text.replace("\"version\":1", "\"version\":9"), "a record of version 9, but this"),
-        (text.replace("\"protocol\"", "\"protocl\""), "unknown field `protocl`"),
+        (text.replace("\"version\":2", "\"version\":9"), "a record of version 9, but this"),
+        (text.replace("\"version\":2", "\"version\":1"), "the record was edited"),
+        (text.replace("\"protocol\"", "\"protocl\""), "the record was edited"),
         (text.replace("\"epochs\":3", "\"epochs\":4"), "the record was edited"),
         (text.replace("\"seed\":0", "\"seed\":1"), "the record was edited"),
+        // A number that only tables show.
+        (text.replace("\"miou_percent\":33.3", "\"miou_percent\":93.3"), "the record was edited"),
     ] {
         assert_ne!(content, text);
         fs::write(&path, content).unwrap();
@@ -105,6 +120,46 @@ fn damaged_and_foreign_files_are_named() {
         assert!(message.starts_with(&path.display().to_string()), "{message}");
         assert!(message.contains(problem) && !message.contains('\n'), "{message}");
     }
+    // Laid out anew, as by a tool that shows JSON, it says the same.
+    let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    fs::write(&path, serde_json::to_string_pretty(&value).unwrap()).unwrap();
+    assert_eq!(Record::read(&path).unwrap(), record("fcn", 0));
+}
+
+#[test]
+fn records_from_before_checksums_are_read_and_of_unknown_inputs() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.json");
+    let mut old = record("fcn", 0);
+    (old.version, old.normalisation, old.dataset.class_table) = (1, None, None);
+    let text = serde_json::to_string(&old).unwrap();
+    fs::write(&path, &text).unwrap();
+    let read = Record::read(&path).unwrap();
+    assert_eq!(read, old);
+    assert!(!read.is_of_known_inputs());
+    fs::write(&path, text.replace("\"epochs\":3", "\"epochs\":4")).unwrap();
+    let message = Record::read(&path).unwrap_err().to_string();
+    assert!(message.contains("the record was edited"), "{message}");
+    fs::write(&path, text.replace("\"protocol\"", "\"protocl\"")).unwrap();
+    let message = Record::read(&path).unwrap_err().to_string();
+    assert!(message.contains("unknown field `protocl`"), "{message}");
+    fs::remove_file(&path).unwrap();
+    let message = old.write_atomically(dir.path()).unwrap_err().to_string();
+    assert!(message.contains("a record of version 1 cannot be written"), "{message}");
+}
+
+#[test]
+fn inputs_are_known_if_the_cells_hash_holds_all_of_them() {
+    let mut known = record("fcn", 0);
+    let of = |names: &[&str]| -> serde_json::Value {
+        names.iter().map(|name| ((*name).to_owned(), json!("00"))).collect()
+    };
+    known.cell.config["fingerprints"] = of(&["train", "val", "test"]);
+    assert!(!known.is_of_known_inputs());
+    known.cell.config["fingerprints"] = of(&["train", "val", "test", "classes"]);
+    assert!(known.is_of_known_inputs());
+    known.weights_sha256 = Some("00".into());
+    assert!(!known.is_of_known_inputs(), "its weights' values are not in the hash");
 }
 
 #[test]

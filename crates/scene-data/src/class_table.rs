@@ -59,6 +59,12 @@ impl ClassTable {
         self.class_of_value.get(value).copied().flatten()
     }
 
+    /// Every value that the dataset has, with its class index or [`IGNORE`].
+    pub(crate) fn values(&self) -> impl Iterator<Item = (u32, u8)> + '_ {
+        let each = (0u32..).zip(&self.class_of_value);
+        each.filter_map(|(value, class)| Some((value, (*class)?)))
+    }
+
     /// Replaces each stored value by its class index.
     pub(crate) fn decode(&self, labels: &mut LabelMap, file: &Path) -> Result<(), Error> {
         let class: [Option<u8>; 256] = std::array::from_fn(|value| self.class_of(value));

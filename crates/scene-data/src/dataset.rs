@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{Class, Error, Sample, U16Map, fingerprint};
+use crate::{Class, Error, LabelValues, Sample, U16Map, fingerprint};
 
 /// A part of a dataset.
 ///
@@ -58,6 +58,11 @@ pub trait SceneDataset: Send + Sync {
 
     /// The classes; a label is an index into them or [`IGNORE`](crate::IGNORE).
     fn classes(&self) -> &[Class];
+
+    /// What stands for each class in the labels. Generated sets have class indices.
+    fn label_values(&self) -> LabelValues {
+        LabelValues::generated(self.classes())
+    }
 
     /// The number of samples.
     fn len(&self) -> usize;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::class_table::ClassTable;
-use crate::{Class, Error, LabelMap, mat_file, read_image, read_label_png};
+use crate::{Class, Error, LabelMap, LabelValues, ValueKind, mat_file, read_image, read_label_png};
 
 /// A dataset's way to store labels.
 #[derive(Debug, Clone)]
@@ -23,6 +23,20 @@ impl Encoding {
         match self {
             Self::Indices(table) | Self::Mat(table) => &table.classes,
             Self::Colors(table) => &table.classes,
+        }
+    }
+
+    /// What stands for each class in the label files.
+    pub(crate) fn label_values(&self) -> LabelValues {
+        let classes = self.classes().len();
+        match self {
+            Self::Indices(table) => LabelValues::of(ValueKind::Indices, classes, table.values()),
+            Self::Mat(table) => LabelValues::of(ValueKind::Mat, classes, table.values()),
+            Self::Colors(table) => {
+                let value = |[r, g, b]: [u8; 3]| u32::from_be_bytes([0, r, g, b]);
+                let pairs = table.class_of_color.iter().map(|(&color, &of)| (value(color), of));
+                LabelValues::of(ValueKind::Colours, classes, pairs)
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::encoding::Encoding;
 use crate::layout::Layout;
-use crate::{Class, Error, LabelMap, Sample, SceneDataset, U16Map, fingerprint};
+use crate::{Class, Error, LabelMap, LabelValues, Sample, SceneDataset, U16Map, fingerprint};
 use crate::{read_file, read_image, read_png_u16};
 
 /// A photograph and its label file.
@@ -73,6 +73,10 @@ impl SceneDataset for OnDisk {
 
     fn classes(&self) -> &[Class] {
         self.listing.encoding.classes()
+    }
+
+    fn label_values(&self) -> LabelValues {
+        self.listing.encoding.label_values()
     }
 
     fn len(&self) -> usize {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use scene_data::beacons::BeaconsConfig;
 use scene_data::{Layout, synth};
 
-use crate::tiny::{cells, folder, refused, reproduce, run, said, with_arm};
+use crate::tiny::{cells, folder, refused, reproduce, rewrite, run, said, with_arm};
 
 /// The only record of a sweep.
 fn record(dir: &Path, out_dir: &str) -> PathBuf {
@@ -38,12 +38,19 @@ fn a_record_holds_and_another_view_is_scored() {
     assert!(message.contains("beacons on disk"), "{message}");
 
     // Weights that were put in the place of the record's own.
-    let text = std::fs::read_to_string(file).unwrap();
-    let record: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let of_record = record["checkpoint_sha256"].as_str().unwrap();
-    std::fs::write(file, text.replace(of_record, &"0".repeat(64))).unwrap();
+    rewrite(Path::new(file), |record| record.checkpoint_sha256 = Some("0".repeat(64)));
     let message = refused(&run(dir.path(), &["verify", file]));
     assert!(message.contains("not the record's checkpoint"), "{message}");
+
+    // A score that was written by hand.
+    let text = std::fs::read_to_string(file).unwrap();
+    std::fs::write(file, text.replacen("\"miou_percent\":", "\"miou_percent\":9", 1)).unwrap();
+    for command in [&["verify", file][..], &["eval", file], &["compare", "out"]] {
+        let message = refused(&run(dir.path(), command));
+        assert!(message.contains("the record was edited"), "{message}");
+    }
+    let again = reproduce(dir.path(), "out", &args).output().unwrap();
+    assert!(refused(&again).contains("the record was edited"));
 }
 
 #[test]

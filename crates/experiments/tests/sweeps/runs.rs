@@ -9,7 +9,7 @@ use candle_core::{Device, Tensor};
 use scene_data::beacons::BeaconsConfig;
 use scene_data::{Layout, synth};
 
-use crate::tiny::{cells, folder, records, reproduce};
+use crate::tiny::{cells, folder, records, reproduce, rewrite};
 
 fn succeed(mut command: std::process::Command) -> Output {
     let output = command.output().unwrap();
@@ -194,10 +194,7 @@ fn cells_of_another_revision_are_named_and_run_again_when_asked() {
     succeed(reproduce(dir.path(), "out", &args));
     let file = std::fs::read_dir(cells(dir.path(), "out")).unwrap().next().unwrap().unwrap().path();
     let made = records(dir.path(), "out").remove(0);
-    let text = std::fs::read_to_string(&file).unwrap();
-    let key = format!("\"revision\":\"{}\"", made.provenance.revision);
-    assert!(text.contains(&key), "{text}");
-    std::fs::write(&file, text.replace(&key, "\"revision\":\"older\"")).unwrap();
+    rewrite(&file, |record| record.provenance.revision = "older".into());
     let output = succeed(reproduce(dir.path(), "out", &args));
     let stdout = String::from_utf8(output.stdout).unwrap();
     assert!(stdout.contains("stale, made by another revision") && stdout.contains("fcn seed 0"));

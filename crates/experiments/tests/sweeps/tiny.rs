@@ -65,7 +65,7 @@ pub(crate) fn with_arm(dir: &Path, arm: &str) {
 pub(crate) fn reproduce(dir: &Path, out_dir: &str, more: &[&str]) -> std::process::Command {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_experiments"));
     let args = ["reproduce", "--sweep", "tiny.toml", "--out-dir", out_dir];
-    command.current_dir(dir).args(args).args(more);
+    command.current_dir(dir).args(args).args(more).env("XDG_CACHE_HOME", dir.join("cache"));
     command
 }
 
@@ -79,9 +79,18 @@ pub(crate) fn records(dir: &Path, out_dir: &str) -> Vec<Record> {
     Record::read_dir(cells(dir, out_dir)).expect("whole records")
 }
 
+/// Changes a record's file as a program could that wrote another record.
+pub(crate) fn rewrite(file: &Path, change: impl FnOnce(&mut Record)) {
+    let mut record = Record::read(file).expect("a whole record");
+    fs::remove_file(file).expect("the record's file");
+    change(&mut record);
+    record.write_atomically(file.parent().expect("a folder")).expect("a written record");
+}
+
 /// `experiments` with any arguments.
 pub(crate) fn run(dir: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_experiments"));
+    command.env("XDG_CACHE_HOME", dir.join("cache"));
     command.current_dir(dir).args(args).output().expect("the binary starts")
 }
 
