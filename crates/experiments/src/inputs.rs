@@ -12,9 +12,11 @@ pub fn class_table(dataset: &dyn SceneDataset) -> ClassTable {
         ValueKind::Mat => LabelForm::Mat,
         ValueKind::Colours => LabelForm::Colours,
     };
-    let classes = dataset.classes().iter().zip(values.of_classes).map(|(class, values)| {
-        ClassFacts { name: class.name.clone(), values, color: class.color }
-    });
+    let classes = dataset
+        .classes()
+        .iter()
+        .zip(values.of_classes)
+        .map(|(class, values)| ClassFacts { name: class.name.clone(), values, color: class.color });
     ClassTable { labels, classes: classes.collect(), ignored: values.ignored }
 }
 

@@ -26,7 +26,8 @@ impl Record {
     /// not known for sure.
     pub fn is_of_known_inputs(&self) -> bool {
         let known = self.cell.fingerprints();
-        let needed = INPUTS.iter().filter(|name| **name != "weights" || self.weights_sha256.is_some());
+        let needed =
+            INPUTS.iter().filter(|name| **name != "weights" || self.weights_sha256.is_some());
         needed.into_iter().all(|name| known.contains_key(*name))
     }
 }
@@ -41,5 +42,7 @@ pub fn input_differences(
         whole.chars().take(12).collect::<String>()
     };
     let differing = INPUTS.iter().filter(|name| before.get(**name) != now.get(**name));
-    differing.map(|name| format!("{name} was {}, now {}", short(before, name), short(now, name))).collect()
+    differing
+        .map(|name| format!("{name} was {}, now {}", short(before, name), short(now, name)))
+        .collect()
 }

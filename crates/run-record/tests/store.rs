@@ -22,7 +22,11 @@ fn record(arm: &str, seed: u64) -> Record {
             name: "beacons".into(),
             class_table: Some(ClassTable {
                 labels: LabelForm::Indices,
-                classes: vec![ClassFacts { name: "a".into(), values: vec![7, 9], color: [1, 2, 3] }],
+                classes: vec![ClassFacts {
+                    name: "a".into(),
+                    values: vec![7, 9],
+                    color: [1, 2, 3],
+                }],
                 ignored: vec![255],
             }),
             ..DatasetFacts::default()

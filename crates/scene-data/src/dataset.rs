@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{Class, Error, LabelValues, Sample, U16Map, fingerprint};
+use crate::{Class, Error, FingerprintCache, LabelValues, Sample, U16Map, fingerprint};
 
 /// A part of a dataset.
 ///
@@ -96,10 +96,22 @@ pub trait SceneDataset: Send + Sync {
     /// Generated sets hash the pixels. Sets on disk hash their files as they are, so that the
     /// result does not depend on a JPEG decoder. The number of threads does not matter.
     ///
+    /// A set on disk holds its samples to the fingerprint from then on: [`Self::sample`] of a file
+    /// that was changed since is an error.
+    ///
     /// # Errors
     ///
     /// Those of reading the samples.
     fn fingerprint(&self) -> Result<String, Error> {
+        self.fingerprint_in(&FingerprintCache::none())
+    }
+
+    /// The same; what `cache` knows is not hashed again.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading the samples; none of the cache.
+    fn fingerprint_in(&self, _cache: &FingerprintCache) -> Result<String, Error> {
         fingerprint::of_samples(self)
     }
 }

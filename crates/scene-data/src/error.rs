@@ -201,6 +201,16 @@ pub enum Error {
         /// The line that was found.
         found: String,
     },
+    /// A file is not the one whose fingerprint was taken.
+    #[error(
+        "{}: changed while the program ran, so that a result would be of other data than it says; \
+         start again once the data stay as they are",
+        file.display()
+    )]
+    Changed {
+        /// The file.
+        file: PathBuf,
+    },
     /// A configuration value is outside its range.
     #[error("{config}: {field} = {value}, expected {expected}")]
     Config {

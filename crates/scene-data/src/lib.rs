@@ -35,6 +35,7 @@ mod own_folder;
 mod class_table;
 mod encoding;
 mod fingerprint;
+mod fingerprint_cache;
 mod image_file;
 mod label_files;
 mod label_png;
@@ -42,6 +43,7 @@ mod label_values;
 mod layout;
 mod mat_file;
 mod on_disk;
+mod stamp;
 
 mod transform;
 
@@ -63,6 +65,7 @@ pub use config::{
 pub use convert::{Converted, convert_pascal_context};
 pub use dataset::{SceneDataset, Split};
 pub use error::Error;
+pub use fingerprint_cache::FingerprintCache;
 use image_file::read_file;
 pub use image_file::{MAX_FILE_BYTES, read_image};
 pub use label_files::LabelFiles;

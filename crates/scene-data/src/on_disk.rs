@@ -2,11 +2,13 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use crate::encoding::Encoding;
+use crate::fingerprint::{Entry, Known};
 use crate::layout::Layout;
-use crate::{Class, Error, LabelMap, LabelValues, Sample, SceneDataset, U16Map, fingerprint};
-use crate::{read_file, read_image, read_png_u16};
+use crate::{Class, Error, FingerprintCache, LabelMap, LabelValues, Sample, SceneDataset, U16Map};
+use crate::{fingerprint, read_file, read_image, read_png_u16};
 
 /// A photograph and its label file.
 #[derive(Debug, Clone)]
@@ -33,6 +35,8 @@ pub(crate) struct Listing {
 #[derive(Debug)]
 pub(crate) struct OnDisk {
     listing: Listing,
+    /// What the samples were when the fingerprint was taken.
+    known: OnceLock<Vec<Known>>,
 }
 
 impl OnDisk {
@@ -57,7 +61,7 @@ impl OnDisk {
                 });
             }
         }
-        Ok(Self { listing })
+        Ok(Self { listing, known: OnceLock::new() })
     }
 
     fn pair(&self, index: usize) -> Result<&Pair, Error> {
@@ -88,7 +92,12 @@ impl SceneDataset for OnDisk {
     }
 
     fn sample(&self, index: usize) -> Result<Sample, Error> {
-        read_pair(self.pair(index)?, &self.listing.encoding)
+        let pair = self.pair(index)?;
+        let read = || read_pair(pair, &self.listing.encoding);
+        match self.known.get().and_then(|known| known.get(index)) {
+            Some(known) => known.read(entry(pair), read),
+            None => read(),
+        }
     }
 
     fn instances(&self, index: usize) -> Result<Option<U16Map>, Error> {
@@ -97,12 +106,18 @@ impl SceneDataset for OnDisk {
         file.map(|file| read_png_u16(&file)).transpose()
     }
 
-    fn fingerprint(&self) -> Result<String, Error> {
-        fingerprint::of_files(self.len(), |index| {
-            let pair = &self.listing.pairs[index];
-            (&pair.id, [&pair.image, &pair.labels])
-        })
+    fn fingerprint_in(&self, cache: &FingerprintCache) -> Result<String, Error> {
+        let pairs = &self.listing.pairs;
+        let known = fingerprint::of_files(self.len(), |index| entry(&pairs[index]), cache)?;
+        let all = fingerprint::joined(known.iter().map(|known| Ok(known.digest)).collect());
+        // Samples are held to the first, should there be two.
+        let _ = self.known.set(known);
+        all
     }
+}
+
+fn entry(pair: &Pair) -> Entry<'_> {
+    (&pair.id, [&pair.image, &pair.labels])
 }
 
 /// Decodes both files of a pair and holds their sizes against each other.

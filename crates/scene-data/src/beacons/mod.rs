@@ -21,7 +21,7 @@ mod texture;
 
 pub use config::BeaconsConfig;
 
-use crate::{Class, Error, Sample, SceneDataset, Split};
+use crate::{Class, Error, FingerprintCache, Sample, SceneDataset, Split, fingerprint};
 
 /// One split of the synthetic set; images are made when they are asked for.
 #[derive(Debug)]
@@ -68,6 +68,16 @@ impl SceneDataset for Beacons {
             return Err(Error::Index { dataset: "beacons".to_owned(), index, len: self.len() });
         };
         Ok(scene::generate(&self.config, self.split, index, id.clone()))
+    }
+
+    /// All images follow from the configuration and the program, of which the first and the last
+    /// are witnesses.
+    fn fingerprint_in(&self, cache: &FingerprintCache) -> Result<String, Error> {
+        let Some(last) = self.len().checked_sub(1) else { return fingerprint::of_samples(self) };
+        let [first, last] = [0, last].map(|index| fingerprint::of_sample(self, index));
+        let (config, split) = (&self.config, self.split);
+        let key = format!("beacons {config:?} {split} {} {}", first?.hex(), last?.hex());
+        cache.remembered(&key, || fingerprint::of_samples(self))
     }
 }
 
