@@ -66,13 +66,26 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
-    /// A file or folder that could not be read.
+    /// A file that could not be read, is larger than any weights, or no file.
+    #[error(transparent)]
+    File(#[from] whole_files::Error),
+    /// A folder that could not be listed.
     #[error("{}: {reason}", path.display())]
     Unreadable {
         /// Which.
         path: PathBuf,
-        /// The system's reason, or what is wrong with it.
+        /// The system's reason.
         reason: String,
+    },
+    /// Something else that was saved under a weights file's name.
+    #[error("{}: {found}, not the weights: {advice}", path.display())]
+    Foreign {
+        /// Which file.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+        /// How to get the weights.
+        advice: &'static str,
     },
     /// Content that is not what a weights file holds.
     #[error("{}: not a usable {format} file: {reason}", path.display())]

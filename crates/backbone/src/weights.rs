@@ -2,17 +2,17 @@
 
 mod check;
 mod find;
+mod foreign;
 mod guess;
 mod pth;
 mod values;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::fs::{self, File};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
+use foreign::foreign;
 use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
 use values::{Number, is_counter, weight};
@@ -56,21 +56,24 @@ pub fn load_weights(path: &Path) -> Result<Weights> {
 ///
 /// # Errors
 ///
-/// [`Error::Unreadable`], and [`Error::Malformed`] for a file that is cut off or otherwise not
-/// what its header says (checked before anything is made of it), for other integers than counters,
-/// and for values that are not finite.
+/// [`Error::File`]; [`Error::Foreign`] for a Git LFS pointer or a web page; and
+/// [`Error::Malformed`] for a file that is cut off or otherwise not what its header says (checked
+/// before anything is made of it), for other integers than counters, and for values that are not
+/// finite.
 pub fn load_safetensors(path: &Path) -> Result<Weights> {
     from_safetensors(path, &read(path)?)
 }
 
 /// Reads a `.pth` file with a state dict as `torch.save` writes it, in its present form, a zip
-/// archive, or the earlier one, a stream of pickles. Numbers become what they do in
-/// [`load_safetensors`]. Nothing in the file is executed.
+/// archive, or the earlier one, a stream of pickles. The state dict may be an entry of a dictionary,
+/// as in `{"state_dict": …, "epoch": 3}`. Numbers become what they do in [`load_safetensors`].
+/// Nothing in the file is executed.
 ///
 /// # Errors
 ///
-/// [`Error::Unreadable`], and [`Error::Malformed`] for a file that is cut off or foreign, a pickle
-/// that asks for anything but tensors, which is named, and what [`load_safetensors`] refuses.
+/// [`Error::File`], [`Error::Foreign`], and [`Error::Malformed`] for a file that is cut off or
+/// foreign, a pickle that asks for anything but tensors, which is named, and what
+/// [`load_safetensors`] refuses.
 pub fn load_pth(path: &Path) -> Result<Weights> {
     from_pth(path, &read(path)?)
 }
@@ -111,20 +114,11 @@ fn from_safetensors(path: &Path, bytes: &[u8]) -> Result<Weights> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    let unreadable = |reason: String| Error::Unreadable { path: path.to_owned(), reason };
-    let failed = |error: std::io::Error| unreadable(format!("cannot read the weights: {error}"));
-    let metadata = fs::metadata(path).map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(unreadable("expected a weights file, found something else".to_owned()));
+    let bytes = whole_files::read(path, MAX_BYTES)?;
+    match foreign(&bytes) {
+        Some((found, advice)) => Err(Error::Foreign { path: path.to_owned(), found, advice }),
+        None => Ok(bytes),
     }
-    if metadata.len() > MAX_BYTES {
-        let found = metadata.len();
-        return Err(unreadable(format!("has {found} bytes; weights have at most {MAX_BYTES}")));
-    }
-    let mut bytes = Vec::with_capacity(metadata.len() as usize);
-    // The limit holds even if the file grows meanwhile.
-    File::open(path).and_then(|f| f.take(MAX_BYTES).read_to_end(&mut bytes)).map_err(failed)?;
-    Ok(bytes)
 }
 
 fn sha256(bytes: &[u8]) -> String {

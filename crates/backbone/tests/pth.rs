@@ -112,7 +112,6 @@ fn pickles_that_ask_for_anything_but_tensors_are_named() {
         ("command.stream.pth", "the pickle asks for posix.system, and weights are tensors only"),
         ("module.zip.pth", "the pickle asks for torch.nn.modules.linear.Linear, and weights"),
         ("list.zip.pth", "it holds a list, expected a dictionary of tensors"),
-        ("checkpoint.zip.pth", "state_dict is a dictionary, expected a tensor: save the state"),
         ("integers.zip.pth", "weight holds I64; weights are F32, F16, BF16 or F64"),
     ];
     for (name, expected) in cases {
@@ -133,6 +132,112 @@ fn pickles_that_ask_for_anything_but_tensors_are_named() {
         let text = reason(&stream(pickle, b""));
         assert!(text.starts_with(expected), "{text}");
     }
+}
+
+/// The archive of `fixture` with its folder called `folder`, as `torch.save` writes it: entries as they
+/// are, and behind the directory its end in both the long and the short form.
+fn archive(content: &[u8], folder: &str) -> Vec<u8> {
+    let mut old = zip::ZipArchive::new(std::io::Cursor::new(content)).expect("an archive");
+    let (mut bytes, mut directory) = (Vec::new(), Vec::new());
+    for at in 0..old.len() {
+        let mut entry = old.by_index(at).expect("an entry");
+        let old_name = entry.name().unwrap().into_owned();
+        let (_, rest) = old_name.split_once('/').expect("a folder");
+        let name = format!("{folder}/{rest}");
+        let mut data = Vec::new();
+        std::io::Read::read_to_end(&mut entry, &mut data).expect("an entry that is whole");
+        let size = (data.len() as u32).to_le_bytes();
+        // Version, flags, method, time and date; sums and sizes; lengths of name and extra field.
+        let length = (name.len() as u16).to_le_bytes();
+        let common = [&[0, 0, 0, 8, 0, 0, 0, 0, 0, 0][..], &entry.crc32().to_le_bytes(), &size];
+        let common = [&common.concat()[..], &size, &length, &[0; 2]].concat();
+        let start = (bytes.len() as u32).to_le_bytes();
+        bytes.extend([b"PK\x03\x04", &common[..], name.as_bytes(), &data].concat());
+        let behind = [&[0; 10][..], &start, name.as_bytes()].concat();
+        directory.extend([b"PK\x01\x02\0\0", &common[..], &behind].concat());
+    }
+    let (count, start, size) = (old.len() as u64, bytes.len() as u64, directory.len() as u64);
+    let end = start + size;
+    bytes.extend(directory);
+    bytes.extend(b"PK\x06\x06");
+    bytes.extend(44u64.to_le_bytes());
+    bytes.extend([0x1e, 3, 0x2d, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    bytes.extend([count, count, size, start].map(u64::to_le_bytes).concat());
+    bytes.extend(b"PK\x06\x07\0\0\0\0");
+    bytes.extend(end.to_le_bytes());
+    bytes.extend([1, 0, 0, 0]);
+    bytes.extend(b"PK\x05\x06\0\0\0\0");
+    bytes.extend([count, count].map(|n| (n as u16).to_le_bytes()).concat());
+    bytes.extend([size, start].map(|n| (n as u32).to_le_bytes()).concat());
+    bytes.extend([0, 0]);
+    bytes
+}
+
+/// A folder's name of 21 characters (torchvision's own `mobilenet_v2-b0353104`) makes the directory's
+/// first entry as long as what lies between the directory and its end.
+#[test]
+fn archives_are_read_whatever_their_folder_is_called() {
+    let content = fs::read(fixture("state.zip.pth")).unwrap();
+    let expected = load(&content).unwrap();
+    for length in 1..=64 {
+        let weights = load(&archive(&content, &"m".repeat(length)));
+        let weights = weights.unwrap_or_else(|error| panic!("{length} characters: {error}"));
+        for name in expected.tensors.keys() {
+            assert_eq!(tensor(&weights, name), tensor(&expected, name), "{length} characters");
+        }
+        assert_eq!(weights.tensors.len(), expected.tensors.len());
+    }
+}
+
+/// A stream whose pickle is a dictionary: under each key a dictionary of one tensor, called after its
+/// storage, or with no name the number 3.
+fn nested(entries: &[(&str, Option<&str>)]) -> Vec<u8> {
+    let text = |text: &str| [&[b'U', text.len() as u8], text.as_bytes()].concat();
+    let mut pickle = b"}(".to_vec();
+    for (key, storage) in entries {
+        pickle.extend(text(key));
+        let Some(storage) = storage else {
+            pickle.extend(b"K\x03");
+            continue;
+        };
+        pickle.extend([b"}", &text(storage)[..]].concat());
+        pickle.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((U\x07storagectorch\nFloatStorage\n");
+        pickle.extend(text(storage));
+        pickle.extend(b"U\x03cpuK\x02NtQK\x00K\x02\x85K\x01\x85\x89}tRs");
+    }
+    pickle.extend(b"u.");
+    let storages: Vec<&str> = entries.iter().filter_map(|(_, storage)| *storage).collect();
+    let mut rest = b"\x80\x02](".to_vec();
+    storages.iter().for_each(|storage| rest.extend(text(storage)));
+    rest.extend(b"e.");
+    for at in 0..storages.len() {
+        rest.extend(2u64.to_le_bytes());
+        rest.extend([at as f32, 0.5].map(f32::to_le_bytes).concat());
+    }
+    stream(&pickle, &rest)
+}
+
+#[test]
+fn a_state_dict_beside_other_things_is_opened() {
+    let weights = load(&fs::read(fixture("checkpoint.zip.pth")).unwrap()).unwrap();
+    assert_eq!(tensor(&weights, "w"), (vec![2], at(0, 0..2)));
+    // What is kept of an optimizer is passed over, and known names go first.
+    let cases: [(&[(&str, Option<&str>)], &str, f32); 4] = [
+        (&[("anything", Some("a")), ("epoch", None)], "a", 0.0),
+        (&[("ema", Some("a")), ("model", Some("b"))], "b", 1.0),
+        (&[("optimizer", Some("a")), ("model_state", Some("b")), ("step", None)], "b", 1.0),
+        (&[("model", Some("a")), ("ema", Some("b")), ("state_dict", Some("c"))], "c", 2.0),
+    ];
+    for (entries, name, first) in cases {
+        let weights = load(&nested(entries)).unwrap();
+        assert_eq!(weights.tensors.len(), 1, "{entries:?}");
+        assert_eq!(tensor(&weights, name), (vec![2], vec![first, 0.5]), "{entries:?}");
+    }
+    let text = reason(&nested(&[("generator", Some("a")), ("critic", Some("b"))]));
+    let expected = "several of its entries are state dicts: generator, critic; save the one";
+    assert!(text.starts_with(expected), "{text}");
+    let text = reason(&nested(&[("epoch", None)]));
+    assert!(text.starts_with("epoch is the number 3, expected a tensor"), "{text}");
 }
 
 /// A state dict as Python 2 and PyTorch 0.1 wrote it: short strings, `_rebuild_tensor`, a

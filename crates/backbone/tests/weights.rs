@@ -6,7 +6,7 @@ use std::path::Path;
 
 use backbone::{
     BackboneConfig, Error, MobileNetV2Config, ResNetConfig, SqueezeNetConfig, Vgg16Config, VggNorm,
-    Weights, checked, find_weights, load_safetensors,
+    Weights, checked, find_weights, load_safetensors, load_weights,
 };
 use candle_core::{DType, Device, Tensor};
 
@@ -129,6 +129,64 @@ fn classifiers_are_not_asked_for() {
 }
 
 #[test]
+fn a_prefix_that_all_names_share_comes_off_where_the_rest_fits() {
+    let with = |prefix: &str, tensors: BTreeMap<String, Tensor>| {
+        let named = tensors.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor));
+        Weights { path: "FILE".into(), tensors: named.collect(), sha256: String::new() }
+    };
+    let prefixes = ["module.", "backbone.", "encoder.", "model.", "module.encoder.", "_orig_mod."];
+    for prefix in prefixes {
+        let mut tensors = complete();
+        tensors.extend(named(&["classifier.1.weight"]));
+        let kept = checked(&with(prefix, tensors), &mobilenet()).unwrap();
+        assert!(kept.keys().eq(complete().keys()), "{prefix}");
+    }
+    // Names that all begin alike by themselves stay.
+    assert!(complete().keys().all(|name| name.starts_with("features.")));
+    assert!(checked(&with("", complete()), &mobilenet()).is_ok());
+    // What is missing is told under the network's own names.
+    let mut tensors = complete();
+    tensors.remove("features.9.conv.2.weight");
+    let error = checked(&with("module.", tensors), &mobilenet()).unwrap_err().to_string();
+    assert!(error.ends_with("1 missing: features.9.conv.2.weight [64, 384, 1, 1]"), "{error}");
+    // A prefix of some names is none.
+    let mut some = with("module.", complete());
+    some.tensors.extend(named(&["head.weight"]));
+    let error = checked(&some, &mobilenet()).unwrap_err().to_string();
+    assert!(
+        error.contains("an unknown network, with names such as head.weight, module."),
+        "{error}"
+    );
+    // Another network is recognised behind it as well.
+    let squeeze = with("module.", named(&["features.0.weight", "features.3.squeeze.weight"]));
+    let error = checked(&squeeze, &mobilenet()).unwrap_err().to_string();
+    assert!(error.ends_with("found SqueezeNet by its names"), "{error}");
+}
+
+#[test]
+fn what_was_saved_instead_of_weights_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 14\n";
+    let lfs = "a Git LFS pointer, not the weights: fetch them with `git lfs pull`";
+    let page = "a web page, not the weights: the download was answered with it";
+    let cases = [
+        (pointer, lfs),
+        ("<!DOCTYPE html>\n<html>", page),
+        ("\u{feff}\n  <HTML lang=\"en\">", page),
+        ("<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>", page),
+    ];
+    for (content, expected) in cases {
+        for name in ["w.pth", "w.safetensors"] {
+            let file = folder.path().join(name);
+            fs::write(&file, content).unwrap();
+            let error = load_weights(&file).unwrap_err();
+            assert!(matches!(error, Error::Foreign { .. }), "{error:?}");
+            assert!(error.to_string().contains(&format!("{name}: {expected}")), "{error}");
+        }
+    }
+}
+
+#[test]
 fn another_architecture_is_named() {
     let blocks: Vec<String> = (0..6).map(|k| format!("layer3.{k}.conv1.weight")).collect();
     let mut resnet = vec!["layer1.0.conv1.weight", "layer1.0.conv3.weight"];
@@ -225,7 +283,10 @@ fn files_are_found_by_name() {
     // A file is taken at its word.
     let file = dir.join("vgg16_bn-6c64b313.pth");
     assert_eq!(find_weights(&file, &mobilenet()).unwrap(), file);
-    assert!(text(&BackboneConfig::default(), dir).contains("no pretrained weights"));
+    let text_of_none = text(&BackboneConfig::default(), dir);
+    assert!(text_of_none.ends_with("no pretrained weights of this network); found a folder"));
+    let text_of_none = text(&BackboneConfig::default(), &gone);
+    assert!(text_of_none.ends_with("found no such file or folder"), "{text_of_none}");
     // One network's name may begin with another's.
     let batch = Vgg16Config { norm: VggNorm::Batch, ..Vgg16Config::default() };
     found(&BackboneConfig::Vgg16(batch), "vgg16_bn-6c64b313.pth");
@@ -252,7 +313,8 @@ fn files_are_found_by_name() {
 fn a_folder_is_no_weights_file() {
     let folder = tempfile::tempdir().unwrap();
     let error = load_safetensors(folder.path()).unwrap_err().to_string();
-    assert!(error.ends_with("expected a weights file, found something else"), "{error}");
-    let error = load_safetensors(&folder.path().join("gone")).unwrap_err().to_string();
-    assert!(error.contains("cannot read the weights: "), "{error}");
+    assert!(error.ends_with("is a folder; expected a regular file"), "{error}");
+    let gone = folder.path().join("gone");
+    let error = load_safetensors(&gone).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("{}: No such file", gone.display())), "{error}");
 }

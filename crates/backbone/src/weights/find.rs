@@ -14,7 +14,7 @@ const LISTED: usize = 8;
 /// Suffixes of weights files, the preferred one first.
 const SUFFIXES: [&str; 2] = ["safetensors", "pth"];
 
-/// The weights file of `config`: `path` itself if it is a file; in a folder the one of torchvision's
+/// The weights file of `config`: `path` itself if it is no folder; in a folder the one of torchvision's
 /// name, with or without the digest that torchvision adds, `.safetensors` rather than `.pth`:
 /// `resnet50.safetensors`, `resnet50-0676ba61.pth`.
 ///
@@ -23,7 +23,8 @@ const SUFFIXES: [&str; 2] = ["safetensors", "pth"];
 /// [`Error::NoWeights`] saying what was expected and found, also for a network that has no
 /// pretrained weights; [`Error::Unreadable`].
 pub fn find_weights(path: &Path, config: &BackboneConfig) -> Result<PathBuf> {
-    if path.is_file() {
+    // Whether it can be read is said by who reads it.
+    if path.exists() && !path.is_dir() {
         return Ok(path.to_owned());
     }
     let none = |expected: String, found: String| {
@@ -32,7 +33,8 @@ pub fn find_weights(path: &Path, config: &BackboneConfig) -> Result<PathBuf> {
     };
     let Some((stem, exact)) = names_of(config) else {
         let expected = "the path of one file (there are no pretrained weights of this network)";
-        return none(expected.to_owned(), "another path".to_owned());
+        let found = if path.exists() { "a folder" } else { "no such file or folder" };
+        return none(expected.to_owned(), found.to_owned());
     };
     let start = exact.map(|name| format!("{name} or ")).unwrap_or_default();
     let expected = format!("{start}{stem}.safetensors, {stem}-*.safetensors or the same as .pth");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 /// A description such as "ResNet-50 (torchvision's names)", for error messages.
-pub(super) fn network_of(tensors: &BTreeMap<String, Tensor>) -> String {
+pub(super) fn network_of(tensors: &BTreeMap<&str, &Tensor>) -> String {
     let has = |name: &str| tensors.contains_key(name);
     // The number of blocks in ResNet's third layer tells the depth.
     let third = (0..).take_while(|k| has(&format!("layer3.{k}.conv1.weight"))).count();
@@ -33,7 +33,7 @@ pub(super) fn network_of(tensors: &BTreeMap<String, Tensor>) -> String {
     } else if has("stages.0.0.conv.weight") {
         "this crate's small-cnn"
     } else {
-        let first: Vec<&str> = tensors.keys().take(3).map(String::as_str).collect();
+        let first: Vec<&str> = tensors.keys().take(3).copied().collect();
         return match first[..] {
             [] => "a file without tensors".to_owned(),
             _ => format!("an unknown network, with names such as {}", first.join(", ")),

@@ -2,7 +2,8 @@
 //!
 //! Both forms are a pickle that says which part of which storage every tensor is, and the
 //! storages' bytes: entries of a zip archive since PyTorch 1.6, before that one stream behind the
-//! pickle. Sources: `torch/serialization.py` (`_save`, `_legacy_save`).
+//! pickle. Sources: `torch/serialization.py` (`_save`, `_legacy_save`). The state dict may be one of
+//! several things in a dictionary, as training programs save it.
 //!
 //! Memory: the pickle's objects are limited in number, a storage is read once and dropped, and all
 //! tensors together may not have more elements than the file has bytes.
@@ -18,6 +19,7 @@ use candle_core::Tensor;
 use object::{Object, Pickle};
 use state::State;
 use zip::ZipArchive;
+use zip::read::{ArchiveOffset, Config};
 
 /// What the earlier form begins with: a pickled number.
 const MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e";
@@ -49,7 +51,11 @@ fn from_archive(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, String> {
     let broken = |error: zip::result::ZipError| {
         format!("the zip archive cannot be read and may be cut off: {error}")
     };
-    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(broken)?;
+    // The archive is the whole file. Left to guess where it begins, the reader takes the second
+    // entry of the directory for the first where the first is as long as what lies between the
+    // directory and its end, which is so for folders with names of 21 characters.
+    let config = Config { archive_offset: ArchiveOffset::Known(0) };
+    let mut archive = ZipArchive::with_config(config, Cursor::new(bytes)).map_err(broken)?;
     let mut names = Vec::new();
     for name in archive.file_names() {
         names.push(name.map_err(broken)?.into_owned());
@@ -101,12 +107,16 @@ fn from_stream(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, String> {
     let listed = keys.texts(keys.root()).ok_or("no list of storages behind the pickle")?;
     for key in listed {
         let element = state.element(key)?;
+        let is_wanted = state.wants(key);
         let count = take(bytes, &mut at, size_of::<u64>(), key)?;
         let count = u64::from_le_bytes(count.try_into().map_err(|_| "eight bytes")?);
         let size = usize::try_from(count).ok().and_then(|n| n.checked_mul(element.size()));
         let size = size.ok_or_else(|| format!("storage {key} cannot have {count} elements"))?;
         let data = take(bytes, &mut at, size, key)?;
-        state.fill(key, data)?;
+        // Those of an optimizer, say.
+        if is_wanted {
+            state.fill(key, data)?;
+        }
     }
     if at != bytes.len() {
         return Err(format!("{} bytes behind the last storage", bytes.len() - at));

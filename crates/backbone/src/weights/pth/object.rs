@@ -12,6 +12,9 @@ pub(super) struct Pickle<'a> {
     pub(super) root: Id,
 }
 
+/// Keys and values of a dictionary.
+pub(super) type Pairs<'p> = Vec<(&'p Object<'p>, &'p Object<'p>)>;
+
 /// One value.
 pub(super) enum Object<'a> {
     /// None, a number with a fraction, or an integer beyond 64 bits.
@@ -78,7 +81,7 @@ impl<'a> Pickle<'a> {
     }
 
     /// Keys and values of a dictionary, in order; `None` if it is none.
-    pub(super) fn pairs(&self, dict: &Object<'a>) -> Option<Vec<(&Object<'a>, &Object<'a>)>> {
+    pub(super) fn pairs<'p>(&'p self, dict: &'p Object<'a>) -> Option<Pairs<'p>> {
         let Object::Dict { pairs, from } = dict else { return None };
         let mut all = Vec::new();
         if let Some(from) = from {

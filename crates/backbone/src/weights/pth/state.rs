@@ -5,10 +5,25 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 use super::super::values::{Number, is_counter, weight};
-use super::object::{Element, Object, Pickle, Storage, View, shown};
+use super::object::{Element, Object, Pairs, Pickle, Storage, View, shown};
+
+/// Names under which programs save a state dict beside other things, the preferred ones first.
+const KEYS: [&str; 10] = [
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "net",
+    "network",
+    "weights",
+    "params",
+    "module",
+    "backbone",
+];
 
 /// The tensors of a pickle, filled storage by storage.
 pub(super) struct State<'p> {
+    pickle: &'p Pickle<'p>,
     storages: BTreeMap<&'p str, Wanted<'p>>,
     tensors: BTreeMap<String, Tensor>,
 }
@@ -22,12 +37,13 @@ struct Wanted<'p> {
 }
 
 impl<'p> State<'p> {
-    /// The state dict that is the pickle's root, of a file of so many bytes.
+    /// The state dict that is the pickle's root or one of its entries, of a file of so many bytes.
     pub(super) fn new(pickle: &'p Pickle, bytes: usize) -> Result<Self, String> {
         let pairs = pickle.pairs(pickle.root()).ok_or_else(|| {
             format!("it holds {}, expected a dictionary of tensors", pickle.root().kind())
         })?;
-        let mut state = Self { storages: BTreeMap::new(), tensors: BTreeMap::new() };
+        let pairs = opened(pickle, pairs)?;
+        let mut state = Self { pickle, storages: BTreeMap::new(), tensors: BTreeMap::new() };
         let mut elements = 0usize;
         for (key, value) in pairs {
             let Object::Text(name) = key else {
@@ -78,11 +94,25 @@ impl<'p> State<'p> {
         self.storages.keys().copied().collect()
     }
 
+    /// Whether a tensor is in the storage `key` and it is not filled yet.
+    pub(super) fn wants(&self, key: &str) -> bool {
+        self.storages.contains_key(key)
+    }
+
     /// What the storage `key` holds.
     pub(super) fn element(&self, key: &str) -> Result<Element, String> {
-        let wanted = self.storages.get(key);
-        let wanted = wanted.ok_or_else(|| format!("no tensor is in storage {}", shown(key)))?;
-        Ok(wanted.element)
+        if let Some(wanted) = self.storages.get(key) {
+            return Ok(wanted.element);
+        }
+        let objects = &self.pickle.objects;
+        let described = objects.iter().find_map(|object| match object {
+            Object::Storage(storage) => match &objects[storage.key] {
+                Object::Text(name) if *name == key => Some(storage.element),
+                _ => None,
+            },
+            _ => None,
+        });
+        described.ok_or_else(|| format!("no tensor is in storage {}", shown(key)))
     }
 
     /// Makes the tensors that are in the storage `key` of its bytes.
@@ -121,6 +151,39 @@ impl<'p> State<'p> {
             Some(key) => Err(format!("storage {} is missing", shown(key))),
         }
     }
+}
+
+/// The pairs of a state dict: these, or where none of them is a tensor those of the one entry that
+/// is a dictionary of tensors; of several, that of the first known name.
+fn opened<'p>(pickle: &'p Pickle<'p>, pairs: Pairs<'p>) -> Result<Pairs<'p>, String> {
+    let is_tensor = |(_, value): &(_, &Object)| matches!(value, Object::Tensor(_));
+    if pairs.iter().any(is_tensor) {
+        return Ok(pairs);
+    }
+    let mut dicts: Vec<(&str, Pairs<'p>)> = Vec::new();
+    for (key, value) in &pairs {
+        if let (Object::Text(name), Some(inner)) = (key, pickle.pairs(value))
+            && !inner.is_empty()
+            && inner.iter().all(is_tensor)
+        {
+            dicts.push((name, inner));
+        }
+    }
+    let at = match dicts.len() {
+        0 => return Ok(pairs),
+        1 => 0,
+        _ => {
+            let known = |key: &&str| dicts.iter().position(|(name, _)| name == key);
+            KEYS.iter().find_map(known).ok_or_else(|| {
+                let names: Vec<String> = dicts.iter().map(|(name, _)| shown(name)).collect();
+                format!(
+                    "several of its entries are state dicts: {}; save the one that is meant alone",
+                    names.join(", ")
+                )
+            })?
+        }
+    };
+    Ok(dicts.swap_remove(at).1)
 }
 
 /// The number of elements of a tensor that lies within its storage.
