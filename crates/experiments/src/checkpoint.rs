@@ -6,6 +6,7 @@ use anyhow::{Context, ensure};
 
 use crate::parameters::{Parameters, is_statistic};
 use crate::parser::Parser;
+use crate::states;
 use crate::tensor_file::{self, Notes, Tensors};
 
 /// Key of the file's notes that names the cell.
@@ -88,6 +89,22 @@ impl Snapshot {
             "the checkpoint {}: of cell {}, not of {cell_hash}",
             file.display(),
             notes.get(CELL).map_or("unknown", String::as_str)
+        );
+        Ok(Self(tensors))
+    }
+
+    /// Reads a file of [`Self::write`], of whatever cell.
+    ///
+    /// # Errors
+    ///
+    /// A file that is missing, damaged or no checkpoint.
+    pub fn read_any(file: &Path) -> anyhow::Result<Self> {
+        let (tensors, notes) = tensor_file::read(file).context("reading the checkpoint")?;
+        ensure!(
+            notes.contains_key(CELL) && !notes.contains_key(states::POSITION),
+            "{}: no checkpoint but something else that this program keeps; those are in the folder \
+             checkpoints of an output folder",
+            file.display()
         );
         Ok(Self(tensors))
     }

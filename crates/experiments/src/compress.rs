@@ -43,7 +43,7 @@ pub fn compress(request: &Request) -> anyhow::Result<String> {
     let mut network = request.network.clone();
     network.record = record_of(&network.record)?;
     let before = eval::load(&network)?;
-    let file = network.checkpoint_file(&before.record);
+    let file = network.checkpoint_file(&before.record)?;
     let mut all = Snapshot::read(&file, &before.record.cell_hash)?.0;
     let (context, weights) = (&before.config.model.context, context_of(&all));
     let Compressed { config: smaller, weights, kept } = context.compressed(&weights)?;
@@ -119,7 +119,7 @@ pub fn compress(request: &Request) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// The record of a checkpoint that lies beside it as a sweep writes them; a record is its own.
+/// The record of a checkpoint that lies as a sweep writes them, or beside it; a record is its own.
 fn record_of(path: &Path) -> anyhow::Result<PathBuf> {
     if path.extension().is_none_or(|ending| ending != "safetensors") {
         return Ok(path.to_owned());
@@ -127,13 +127,16 @@ fn record_of(path: &Path) -> anyhow::Result<PathBuf> {
     let stem = path.file_stem().context("a checkpoint without a name")?;
     let out_dir = path.parent().and_then(Path::parent).unwrap_or(Path::new("."));
     let record = out_dir.join("cells").join(stem).with_added_extension("json");
+    let beside = path.with_extension("json");
     ensure!(
-        record.is_file(),
-        "{}: the checkpoint's record is not at {}; give the record's own path, with --checkpoint",
+        record.is_file() || beside.is_file(),
+        "{}: the checkpoint's record is neither {} nor beside it as {}; give the record's own path, \
+         with --checkpoint",
         path.display(),
-        record.display()
+        record.display(),
+        beside.display()
     );
-    Ok(record)
+    Ok(if record.is_file() { record } else { beside })
 }
 
 /// The parameters of the context module, without their prefix.
@@ -201,5 +204,8 @@ mod tests {
         std::fs::write(&record, "").unwrap();
         assert_eq!(record_of(&file).unwrap(), record);
         assert_eq!(record_of(&record).unwrap(), record);
+        let moved = dir.path().join("a-seed0-1.2.json");
+        std::fs::rename(&record, &moved).unwrap();
+        assert_eq!(record_of(&moved.with_extension("safetensors")).unwrap(), moved);
     }
 }

@@ -68,6 +68,10 @@ pub struct ModelConfig {
     pub backbone: BackboneConfig,
     /// Whether the backbone learns.
     pub backbone_mode: BackboneMode,
+    /// Parts that start from random values although `--weights` is a checkpoint that holds them: the
+    /// classifier, for other classes. Default: none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub start_anew: Vec<Part>,
     /// What scales the branches of the backbone's residual blocks. Default: nothing.
     #[serde(skip_serializing_if = "BranchScaleKind::is_none")]
     pub branch_scale: BranchScaleKind,
@@ -115,6 +119,7 @@ impl Default for ModelConfig {
         Self {
             backbone: BackboneConfig::default(),
             backbone_mode: BackboneMode::Trained,
+            start_anew: Vec::new(),
             branch_scale: BranchScaleKind::None,
             context_stride: 8,
             skip_stride: 0,
@@ -137,6 +142,68 @@ pub enum BackboneMode {
     FixedNorms,
     /// Pretrained weights and running statistics stay as they are; features are computed once.
     Frozen,
+}
+
+/// A part of the network around the backbone.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    /// The 1×1 convolution from the backbone to the context module.
+    Adapter,
+    /// The context module.
+    Context,
+    /// The skip connection.
+    Skip,
+    /// Where the two are joined.
+    Fusion,
+    /// The classifier, and the auxiliary head's.
+    Classifier,
+    /// The auxiliary head.
+    Auxiliary,
+    /// What scales the branches of residual blocks.
+    BranchScale,
+}
+
+impl Part {
+    const ALL: [Self; 7] = [
+        Self::Adapter,
+        Self::Context,
+        Self::Skip,
+        Self::Fusion,
+        Self::Classifier,
+        Self::Auxiliary,
+        Self::BranchScale,
+    ];
+
+    /// Its name in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Adapter => "adapter",
+            Self::Context => "context",
+            Self::Skip => "skip",
+            Self::Fusion => "fusion",
+            Self::Classifier => "classifier",
+            Self::Auxiliary => "auxiliary",
+            Self::BranchScale => "branch-scale",
+        }
+    }
+
+    /// The part that a parameter or running statistic belongs to; none for the backbone's.
+    pub(crate) fn of(parameter: &str) -> Option<Self> {
+        if parameter.starts_with("auxiliary.classifier.") {
+            return Some(Self::Classifier);
+        }
+        let first = parameter.split('.').next()?.replace('_', "-");
+        Self::ALL.into_iter().find(|part| part.name() == first)
+    }
+
+    /// Whether that parameter or running statistic starts anew with this part.
+    pub(crate) fn holds(self, parameter: &str) -> bool {
+        Self::of(parameter) == Some(self)
+            || self == Self::Auxiliary && parameter.starts_with("auxiliary.")
+    }
 }
 
 /// What scales the branches of residual blocks.
@@ -397,10 +464,19 @@ impl CellConfig {
             model.context.check_units_can_vanish().context("training.unit_lasso")?;
         }
         t.augment.check().context("training.augment")?;
+        let [low, high] = t.augment.scale;
         ensure!(
-            t.augment.is_off() || model.backbone_mode == BackboneMode::Trained,
+            low == high || t.augment.crop_px != [0, 0] || t.batch_size == 1,
+            "training.augment.scale = [{low}, {high}] with training.batch_size = {}: images of \
+             random sizes make no batches; crop them to one size (training.augment.crop_px), or use \
+             training.batch_size = 1",
+            t.batch_size
+        );
+        ensure!(
+            t.augment.is_off() || model.backbone_mode != BackboneMode::Frozen,
             "training.augment with model.backbone_mode = \"frozen\": a frozen backbone's features \
-             are computed once; take augment away, or train the backbone"
+             are computed once; take augment away, or train the backbone (model.backbone_mode = \"fixed-norms\" or \
+             \"trained\")"
         );
         Ok(())
     }
@@ -443,6 +519,27 @@ mod tests {
         let message = CellConfig::from_value(&value).unwrap_err().to_string();
         assert!(message.contains("unknown field `epoch`"), "{message}");
         assert!(message.ends_with("did you mean `epochs`?"), "{message}");
+    }
+
+    /// Whatever a frozen backbone alone cannot do.
+    #[test]
+    fn images_are_varied_wherever_the_backbone_learns() {
+        let checked = |mode: &str, augment: serde_json::Value| {
+            let value = serde_json::json!({
+                "dataset": { "kind": "beacons" },
+                "model": { "backbone_mode": mode },
+                "training": { "augment": augment },
+            });
+            CellConfig::from_value(&value).map_err(|error| format!("{error:#}"))
+        };
+        let crops = || serde_json::json!({ "scale": [0.5, 2.0], "crop_px": [64, 64] });
+        assert!(checked("fixed-norms", crops()).is_ok());
+        assert!(checked("trained", crops()).is_ok());
+        let message = checked("frozen", crops()).unwrap_err();
+        assert!(message.contains("model.backbone_mode = \"frozen\": a frozen"), "{message}");
+        let message = checked("trained", serde_json::json!({ "scale": [0.5, 2.0] })).unwrap_err();
+        assert!(message.contains("scale = [0.5, 2] with training.batch_size = 8"), "{message}");
+        assert!(checked("trained", serde_json::json!({ "scale": [0.5, 0.5] })).is_ok());
     }
 
     #[test]

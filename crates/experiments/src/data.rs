@@ -1,12 +1,13 @@
 //! One split, and the batches that are drawn from it.
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, ensure};
 use candle_core::{Device, Tensor};
 use rand::Rng;
 use rand::seq::SliceRandom;
+use rayon::prelude::*;
 use scene_data::Statistics;
 use scene_data::loader::{Ahead, Ordered, examples};
 use scene_data::{AugmentConfig, ClassWeights, Example, Sample, SampleStore, SceneDataset};
@@ -52,6 +53,7 @@ pub struct Batch {
 pub struct Examples {
     store: Arc<SampleStore>,
     features: Features,
+    sizes: OnceLock<Vec<[usize; 2]>>,
 }
 
 /// The features of a frozen backbone.
@@ -72,10 +74,8 @@ pub struct Epoch<'a> {
     pub seed: u64,
     /// From 0.
     pub epoch: usize,
-    /// Samples in the order in which they are shown.
-    pub order: Vec<(usize, View)>,
-    /// Samples a step.
-    pub batch_size: usize,
+    /// The samples of each batch, in the order in which they are shown.
+    pub batches: Vec<Vec<(usize, View)>>,
 }
 
 impl Examples {
@@ -87,7 +87,7 @@ impl Examples {
     pub fn new(dataset: Box<dyn SceneDataset>) -> anyhow::Result<Self> {
         ensure!(!dataset.is_empty(), "{}: the split holds no images", dataset.name());
         let store = Arc::new(SampleStore::new(dataset, CACHE_BYTES));
-        Ok(Self { store, features: Features::None })
+        Ok(Self { store, features: Features::None, sizes: OnceLock::new() })
     }
 
     /// Computes the frozen backbone's features once for each view.
@@ -164,6 +164,21 @@ impl Examples {
         Ok(self.store.get(index)?)
     }
 
+    /// Columns and rows of every image, from its file's head; read once.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read.
+    pub fn sizes(&self) -> anyhow::Result<&[[usize; 2]]> {
+        if let Some(sizes) = self.sizes.get() {
+            return Ok(sizes);
+        }
+        let dataset = self.store.dataset();
+        let of = |index| dataset.size(index);
+        let sizes = (0..self.len()).into_par_iter().map(of).collect::<Result<_, _>>()?;
+        Ok(self.sizes.get_or_init(|| sizes))
+    }
+
     /// The weights of the classes in a loss, from how often they occur here; `None` where all
     /// count alike.
     ///
@@ -191,15 +206,16 @@ impl Examples {
         }
     }
 
-    /// The batches of an epoch; the last may be smaller.
+    /// The batches of an epoch.
     pub fn batches(&self, epoch: Epoch<'_>) -> Batches<'_> {
-        let Epoch { augment, seed, epoch, order, batch_size } = epoch;
+        let Epoch { augment, seed, epoch, batches } = epoch;
         let stream = matches!(self.features, Features::None).then(|| {
-            let samples = NonZeroUsize::MIN.saturating_add(BATCHES_AHEAD * batch_size);
+            let largest = batches.iter().map(Vec::len).max().unwrap_or(0);
+            let samples = NonZeroUsize::MIN.saturating_add(BATCHES_AHEAD * largest);
             let ahead = Ahead { threads: LOADER_THREADS, samples };
-            examples(&self.store, augment, seed, epoch as u64, order.clone(), ahead)
+            examples(&self.store, augment, seed, epoch as u64, batches.concat(), ahead)
         });
-        Batches { examples: self, stream, order, next: 0, batch_size }
+        Batches { examples: self, stream, batches: batches.into_iter() }
     }
 
     fn cached(&self, picks: &[(usize, View)]) -> anyhow::Result<Vec<Tensor>> {
@@ -222,27 +238,20 @@ pub struct Batches<'a> {
     examples: &'a Examples,
     /// Images made ahead; none where features are kept.
     stream: Option<Ordered<Result<Example, scene_data::Error>>>,
-    order: Vec<(usize, View)>,
-    next: usize,
-    batch_size: usize,
+    batches: std::vec::IntoIter<Vec<(usize, View)>>,
 }
 
 impl Iterator for Batches<'_> {
     type Item = anyhow::Result<Batch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let end = (self.next + self.batch_size).min(self.order.len());
-        let picks = &self.order[self.next..end];
-        if picks.is_empty() {
-            return None;
-        }
-        self.next = end;
+        let picks = self.batches.next()?;
         Some(match &mut self.stream {
             Some(stream) => {
                 let part = stream.by_ref().take(picks.len()).collect::<Result<Vec<_>, _>>();
-                part.map_err(Into::into).and_then(|part| of_pixels(self.examples, picks, part))
+                part.map_err(Into::into).and_then(|part| of_pixels(self.examples, &picks, part))
             }
-            None => of_features(self.examples, picks),
+            None => of_features(self.examples, &picks),
         })
     }
 }
@@ -293,8 +302,8 @@ fn same_size(
     let id = |index| examples.store.dataset().id(index);
     ensure!(
         size == (w, h),
-        "{} is {}×{}, {} is {w}×{h}: a batch needs images of one size; \
-         use training.batch_size = 1, or crops of one size (training.augment.crop_px)",
+        "{} is {}×{} in a batch with {} of {w}×{h}: when training began they were of one size; were \
+         files changed meanwhile?",
         id(other),
         size.0,
         size.1,

@@ -5,6 +5,8 @@ use candle_core::utils::cuda_is_available;
 use candle_core::{Device, DeviceLocation};
 use run_record::DeviceChoice;
 
+use crate::provenance;
+
 /// The option for it.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct OnDevice {
@@ -58,6 +60,15 @@ pub fn name(device: &Device) -> Option<String> {
         }),
         _ => None,
     }
+}
+
+/// What people are told of it: the CPU with its model and threads.
+pub(crate) fn described(device: &Device) -> String {
+    name(device).unwrap_or_else(|| {
+        let threads = rayon::current_num_threads();
+        let plural = if threads == 1 { "" } else { "s" };
+        format!("the CPU ({}, {threads} thread{plural})", provenance::cpu())
+    })
 }
 
 #[cfg(feature = "cuda")]

@@ -8,11 +8,12 @@ use scene_data::{LabelFiles, LabelMap, Split};
 use seg_metrics::Protocol;
 
 use crate::checkpoint::{self, Snapshot};
-use crate::config::CellConfig;
+use crate::config::{BackboneMode, CellConfig};
 use crate::data::{Examples, View};
 use crate::datasets::with_flag;
 use crate::evaluate::{Scores, evaluate_with};
-use crate::parser::{Parser, Pretrained};
+use crate::parser::Parser;
+use crate::pretrained::{self, Pretrained};
 use crate::progress::Progress;
 use crate::{device, provenance, score};
 
@@ -100,7 +101,7 @@ pub(crate) fn load(request: &Request) -> anyhow::Result<Trained> {
     let seed = record.cell.seed;
     let pretrained = pretrained.as_ref();
     let (parser, parameters) = Parser::build(&config.model, classes, seed, pretrained, &device)?;
-    let file = request.checkpoint_file(&record);
+    let file = request.checkpoint_file(&record)?;
     Snapshot::read(&file, &record.cell_hash)?.restore(&parser, &parameters)?;
     let found = provenance::sha256(&std::fs::read(&file)?);
     ensure!(
@@ -109,41 +110,80 @@ pub(crate) fn load(request: &Request) -> anyhow::Result<Trained> {
         file.display(),
         record.checkpoint_sha256.unwrap_or_default()
     );
+    let frozen = pretrained.map_or(String::new(), |weights| {
+        format!(" on the frozen backbone of {}", weights.path().display())
+    });
+    eprintln!(
+        "runs on {}; the network is that of {}{frozen}",
+        device::described(&device),
+        file.display()
+    );
     let protocol = record.protocol.parse()?;
     Ok(Trained { record, config, parser, protocol })
 }
 
 impl Request {
-    /// The weights with which the backbone began, if it had any.
+    /// The weights of a frozen backbone, which no checkpoint holds; `None` for any other.
     pub(crate) fn pretrained(
         &self,
         config: &CellConfig,
         record: &Record,
     ) -> anyhow::Result<Option<Pretrained>> {
-        let pretrained = match (&self.weights, &record.weights_sha256) {
-            (Some(path), _) => Pretrained::find(path, &config.model.backbone)?,
-            (None, None) => None,
-            (None, Some(sha256)) => bail!(
-                "{}: its backbone began with weights of SHA-256 {sha256}: pass --weights PATH",
-                self.record.display()
-            ),
-        };
-        let found = pretrained.as_ref().map(|weights| &weights.sha256);
+        self.weights.as_deref().map_or(Ok(()), pretrained::check)?;
+        if config.model.backbone_mode != BackboneMode::Frozen {
+            return Ok(None);
+        }
         let none = "none".to_owned();
+        let recorded = record.weights_sha256.as_ref().unwrap_or(&none);
+        let Some(path) = &self.weights else {
+            bail!(
+                "{}: its backbone was frozen, so that its checkpoint does not hold it: pass --weights \
+                 PATH, the weights that it began with, of SHA-256 {recorded}",
+                self.record.display()
+            );
+        };
+        let found = Pretrained::find(path, &config.model.backbone)?.map(Pretrained::backbone_alone);
+        let sha256 = found.as_ref().map_or(&none, |weights| &weights.sha256);
         ensure!(
-            found == record.weights_sha256.as_ref(),
-            "--weights have SHA-256 {}, the record's had {}",
-            found.unwrap_or(&none),
-            record.weights_sha256.as_ref().unwrap_or(&none)
+            sha256 == recorded,
+            "--weights {} have SHA-256 {sha256}, the record's had {recorded}",
+            path.display()
         );
-        Ok(pretrained)
+        Ok(found)
     }
 
-    /// The record's checkpoint.
-    pub(crate) fn checkpoint_file(&self, record: &Record) -> PathBuf {
-        self.checkpoint.clone().unwrap_or_else(|| {
-            let out_dir = self.record.parent().and_then(Path::parent);
-            checkpoint::file(out_dir.unwrap_or(Path::new(".")), &record.cell.file_stem())
+    /// The record's checkpoint: in `checkpoints` beside the record's folder, or, where the two were
+    /// moved, beside the record.
+    ///
+    /// # Errors
+    ///
+    /// It is at neither place.
+    pub(crate) fn checkpoint_file(&self, record: &Record) -> anyhow::Result<PathBuf> {
+        if let Some(file) = &self.checkpoint {
+            return Ok(file.clone());
+        }
+        let folder = self.record.parent().unwrap_or(Path::new(""));
+        let out_dir = match folder.file_name() {
+            Some(_) => folder.parent().unwrap_or(Path::new("")).to_owned(),
+            None => folder.join(".."),
+        };
+        let stem = record.cell.file_stem();
+        // Whoever renamed the two gave them one name.
+        let own_stem = self.record.file_stem().unwrap_or_default().to_string_lossy();
+        let places: Vec<PathBuf> = [&*stem, &*own_stem]
+            .into_iter()
+            .flat_map(|stem| {
+                let beside = folder.join(format!("{stem}.safetensors"));
+                [checkpoint::file(&out_dir, stem), beside]
+            })
+            .collect();
+        places.iter().find(|file| file.is_file()).cloned().with_context(|| {
+            format!(
+                "{}: its checkpoint is neither {} nor beside it as {}: give --checkpoint FILE",
+                self.record.display(),
+                places[0].display(),
+                places[1].display()
+            )
         })
     }
 }
@@ -185,7 +225,7 @@ pub(crate) fn scored(
     };
     let names = dataset.classes().iter().map(|class| class.name.clone()).collect();
     let mut examples = Examples::new(dataset)?;
-    if config.model.backbone_mode == crate::config::BackboneMode::Frozen {
+    if config.model.backbone_mode == BackboneMode::Frozen {
         // As in training, so that the numbers are the same to the last bit.
         examples.cache_features(parser, &[View::Plain], &Progress::new(0))?;
     }

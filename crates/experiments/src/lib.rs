@@ -1,7 +1,8 @@
 //! Trains, evaluates and compares scene parsers: the arms of an ablation side by side.
 //!
 //! The way of one cell (an arm with a seed): [`config`] says what it is, [`data`] holds its images
-//! or the frozen backbone's features, [`parser`] is the network, [`train`] fits it and keeps
+//! or the frozen backbone's features, [`parser`] is the network, which may start from something
+//! [`pretrained`], [`train`] fits it and keeps
 //! its [`states`] on disk, [`evaluate`] scores it, and a record and a [`checkpoint`] are written, which
 //! [`eval`] and [`predict`] read. [`reproduce`] makes the [`plan`] of a sweep's cells, and this process
 //! ([`queue`]), several ([`jobs`]) or a cluster ([`slurm`]) run what has no record yet.
@@ -11,6 +12,7 @@
 //!
 //! Not here: numeric kernels (see `grid-ops`, `attention`, `dense-rnn`).
 
+mod batching;
 mod branch_scale;
 mod cell;
 pub mod checkpoint;
@@ -35,6 +37,7 @@ pub mod parser;
 pub mod pictures;
 pub mod plan;
 pub mod predict;
+pub mod pretrained;
 pub mod progress;
 pub mod provenance;
 pub mod queue;

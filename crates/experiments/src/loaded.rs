@@ -13,8 +13,9 @@ use crate::feature_files::FeatureFolder;
 use crate::inputs;
 use crate::interrupt;
 use crate::parameters::Parameters;
-use crate::parser::{Parser, Pretrained};
+use crate::parser::Parser;
 use crate::plan::Settings;
+use crate::pretrained::Pretrained;
 use crate::progress::Progress;
 use crate::{device, provenance};
 
@@ -78,6 +79,8 @@ impl Loaded {
             Some(path) => Pretrained::find(path, &config.model.backbone)?,
             None => None,
         };
+        let (of, weights) = (pretrained.as_ref(), settings.weights.as_deref());
+        eprintln!("{}", Pretrained::line(of, weights, &config.model, device));
         let protocol = protocol_of(config)?;
         let device = device.clone();
         let mut loaded = Self { facts, classes, train, val, test, pretrained, protocol, device };

@@ -5,13 +5,12 @@ mod neck;
 mod tiled;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
 pub use backbone::Phase;
-use backbone::{Backbone, BackboneConfig, ConvNorm, ConvNormSpec, NormMode, Stage, forward_part};
+use backbone::{Backbone, ConvNorm, ConvNormSpec, NormMode, Stage, forward_part};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{Init, VarBuilder};
 use decoder::Decoder;
@@ -22,32 +21,7 @@ use crate::branch_scale;
 use crate::config::{AuxiliaryConfig, BackboneMode, BranchScaleKind, ModelConfig};
 use crate::data::Inputs;
 use crate::parameters::Parameters;
-
-/// Pretrained weights of a backbone, read and checked.
-pub struct Pretrained {
-    /// By the backbone's own (torchvision's) names.
-    tensors: BTreeMap<String, Tensor>,
-    /// SHA-256 of the file.
-    pub sha256: String,
-}
-
-impl Pretrained {
-    /// Finds and reads the weights of `config` at `path`, a file or a folder; `None` for a network
-    /// that has no pretrained weights.
-    ///
-    /// # Errors
-    ///
-    /// No such file, or one that holds another network.
-    pub fn find(path: &Path, config: &BackboneConfig) -> anyhow::Result<Option<Self>> {
-        if matches!(config, BackboneConfig::SmallCnn(_)) {
-            return Ok(None);
-        }
-        let file = backbone::find_weights(path, config)?;
-        let weights = backbone::load_weights(&file)?;
-        let tensors = backbone::checked(&weights, config)?;
-        Ok(Some(Self { tensors, sha256: weights.sha256 }))
-    }
-}
+use crate::pretrained::Pretrained;
 
 /// Image → backbone → stages of the context stride and coarser, resized to it and joined → 1×1
 /// adapter → context module, added to the adapter's output → resized to the skip stage and joined
@@ -117,12 +91,13 @@ impl Stages {
 }
 
 impl Parser {
-    /// Builds the network on `device` with parameters drawn with `seed`, or taken from `pretrained`.
+    /// Builds the network on `device` with parameters drawn with `seed`, or taken from `pretrained`, of
+    /// which a checkpoint gives all but the parts of `config.start_anew`.
     ///
     /// # Errors
     ///
-    /// A stride that the backbone has no stage for, a configuration that cannot work, or a frozen
-    /// backbone without weights.
+    /// A stride that the backbone has no stage for, a configuration that cannot work, a frozen
+    /// backbone without weights, or a checkpoint of a network with other parts.
     pub fn build(
         config: &ModelConfig,
         classes: usize,
@@ -130,13 +105,18 @@ impl Parser {
         pretrained: Option<&Pretrained>,
         device: &Device,
     ) -> anyhow::Result<(Self, Parameters)> {
-        let own = pretrained.map_or_else(BTreeMap::new, |weights| weights.tensors.clone());
+        let own = pretrained.map_or_else(BTreeMap::new, |weights| weights.backbone.clone());
         let prefixed = own.iter().map(|(name, t)| (format!("backbone.{name}"), t.clone()));
         let parameters = Parameters::new(seed, prefixed.collect(), device);
         let vb = parameters.builder();
         let (backbone, frozen_parameters) = match config.backbone_mode {
             BackboneMode::Frozen => {
-                ensure!(!own.is_empty(), "a frozen backbone needs pretrained weights");
+                ensure!(
+                    !own.is_empty(),
+                    "model.backbone_mode = \"frozen\" needs weights of the backbone, {}: give --weights \
+                     PATH, a file, a folder that holds it, or a checkpoint",
+                    config.backbone.kind()
+                );
                 let is_parameter = |(name, _): &(&String, &Tensor)| !name.contains(".running_");
                 let count = own.iter().filter(is_parameter).map(|(_, t)| t.elem_count()).sum();
                 // Outside the store: what is frozen is no variable.
@@ -189,6 +169,7 @@ impl Parser {
             decoder: Arc::new(Decoder { skip, fusion, classifier }),
             auxiliary,
         };
+        pretrained.map_or(Ok(()), |from| from.give(&parser, &parameters, &config.start_anew))?;
         Ok((parser, parameters))
     }
 

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use image::{RgbImage, imageops};
+use run_record::ClassFacts;
 use scene_data::{Class, DatasetConfig, LabelFiles, LabelMap, Sample, Split, preview, read_image};
 
 use crate::config::EvaluationConfig;
 use crate::data::{Inputs, View, pixels};
+use crate::datasets::with_flag;
 use crate::eval::{self, Trained};
 use crate::evaluate::views::predict_views;
 use crate::pictures;
@@ -36,7 +38,7 @@ pub struct Request {
 /// or a folder that cannot be written.
 pub fn predict(request: &Request) -> anyhow::Result<String> {
     let trained = eval::load(&request.network)?;
-    let classes = classes_of(&trained.config.dataset, request.network.data_root.as_deref())?;
+    let classes = classes_of(&trained, request.network.data_root.as_deref())?;
     let out_dir = &request.out_dir;
     std::fs::create_dir_all(out_dir).with_context(|| out_dir.display().to_string())?;
     let mut text = String::new();
@@ -126,10 +128,31 @@ fn attention_at(trained: &Trained, image: &RgbImage, at: (u32, u32)) -> anyhow::
     drawn.context("--attend: the network has no context module")
 }
 
-/// The classes of a dataset, as far as it can be told without its images.
-fn classes_of(config: &DatasetConfig, root: Option<&Path>) -> anyhow::Result<Vec<Class>> {
-    Ok(match config {
-        DatasetConfig::Beacons(_) => config.open(None, Split::Test)?.classes().to_vec(),
-        _ => LabelFiles::of(config, root)?.classes().to_vec(),
-    })
+/// The classes that a network tells apart: its record's own, or, of a record from before these were
+/// kept, the dataset's.
+fn classes_of(trained: &Trained, root: Option<&Path>) -> anyhow::Result<Vec<Class>> {
+    let Trained { record, config, .. } = trained;
+    if let Some(table) = &record.dataset.class_table {
+        let class = |of: &ClassFacts| Class { name: of.name.clone(), color: of.color };
+        return Ok(table.classes.iter().map(class).collect());
+    }
+    let classes = match &config.dataset {
+        DatasetConfig::Beacons(_) => config.dataset.open(None, Split::Test)?.classes().to_vec(),
+        dataset => {
+            let files = LabelFiles::of(dataset, root).map_err(with_flag);
+            files
+                .context("the record is from before records kept the colours of classes")?
+                .classes()
+                .to_vec()
+        }
+    };
+    let names: Vec<&str> = classes.iter().map(|class| class.name.as_str()).collect();
+    let known = &record.dataset.classes;
+    ensure!(
+        names == *known,
+        "the dataset's classes are {}, those that the network was trained on {}",
+        names.join(", "),
+        known.join(", ")
+    );
+    Ok(classes)
 }

@@ -102,12 +102,13 @@ pub fn run(
         let Some((_, data)) = &loaded else { continue };
         let record = match data {
             Ok(data) => {
-                let progress = progress.get_or_insert_with(|| {
-                    let images = data.train.len();
-                    let steps: usize =
-                        missing.iter().map(|(_, c)| train::batches(&c.training, images)).sum();
-                    Progress::new(steps as u64)
-                });
+                if progress.is_none() {
+                    let batches =
+                        |(_, c): &&(Cell, CellConfig)| train::batches(&c.training, &data.train);
+                    let batches = missing.iter().map(batches).sum::<anyhow::Result<usize>>()?;
+                    progress = Some(Progress::new(batches as u64));
+                }
+                let progress = progress.get_or_insert_with(|| Progress::new(0));
                 cell::run(out_dir, &mut states, cell, config, data, progress)
             }
             Err(message) => Err(anyhow::anyhow!("{message}")),

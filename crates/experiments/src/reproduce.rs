@@ -15,7 +15,7 @@ use crate::interrupt::Interrupted;
 use crate::plan::{Plan, Settings, Stale};
 use crate::queue::{self, Failed, is_stale};
 use crate::results::Results;
-use crate::{device, jobs, provenance, report, slurm};
+use crate::{device, jobs, pretrained, provenance, report, slurm};
 
 pub use args::{Args, Published};
 
@@ -70,6 +70,7 @@ impl Request {
     /// The plan of what is asked for.
     fn plan(&self) -> anyhow::Result<Plan> {
         device::check(self.settings.device)?;
+        self.settings.weights.as_deref().map_or(Ok(()), pretrained::check)?;
         let mut sweep = self.sweep.clone();
         if !self.arms.is_empty() {
             sweep.keep_arms(&self.arms)?;

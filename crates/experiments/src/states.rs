@@ -15,7 +15,7 @@ const KEPT: usize = 2;
 
 /// Keys of a file's notes.
 const CELL: &str = "cell_hash";
-const POSITION: &str = "position";
+pub(crate) const POSITION: &str = "position";
 
 /// How far training has come. Every random draw is one of seed, epoch and image alone, so this is
 /// the state of all generators as well.

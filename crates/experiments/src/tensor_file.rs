@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
+use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
@@ -24,6 +25,12 @@ const SHA256: &str = "sha256";
 
 /// Ending of the folder in which a file is written; one that is left over may be removed.
 pub(crate) const PART: &str = "part";
+
+/// Larger heads are not this program's: the largest has a few hundred names.
+const MAX_HEADER_BYTES: u64 = 16 << 20;
+
+/// The most that a file of tensors may have.
+pub(crate) const MAX_BYTES: u64 = 16 << 30;
 
 /// Writes safetensors with `notes` as metadata: to a folder beside it, flushed to the disk and only
 /// then given its name, so that a file of that name is whole.
@@ -71,6 +78,23 @@ fn make_empty(folder: &Path) -> anyhow::Result<()> {
 pub(crate) fn read(file: &Path) -> anyhow::Result<(Tensors, Notes)> {
     let bytes = fs::read(file).with_context(|| file.display().to_string())?;
     of_bytes(&bytes).with_context(|| file.display().to_string())
+}
+
+/// Whether a file says of itself that this program wrote it; only its head is read.
+///
+/// # Errors
+///
+/// A file that is missing or cannot be read.
+pub(crate) fn is_one(file: &Path) -> anyhow::Result<bool> {
+    let context = || file.display().to_string();
+    let mut from = whole_files::open(file)?;
+    let mut head = Vec::new();
+    from.by_ref().take(size_of::<u64>() as u64).read_to_end(&mut head).with_context(context)?;
+    let Ok(length) = head.as_slice().try_into().map(u64::from_le_bytes) else { return Ok(false) };
+    let mut header = Vec::new();
+    from.take(length.min(MAX_HEADER_BYTES)).read_to_end(&mut header).with_context(context)?;
+    let header: serde_json::Value = serde_json::from_slice(&header).unwrap_or_default();
+    Ok(header["__metadata__"][NOTES].is_string())
 }
 
 fn of_bytes(bytes: &[u8]) -> anyhow::Result<(Tensors, Notes)> {
@@ -144,6 +168,20 @@ mod tests {
         assert_eq!(tensors.len(), again.len());
         assert!(tensors.iter().all(|(name, t)| values(t) == values(&again[name])));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
+        assert!(is_one(&file).unwrap());
+    }
+
+    #[test]
+    fn files_of_others_are_told_apart_by_their_heads() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("f.safetensors");
+        candle_core::safetensors::save(&some().0.into_iter().collect(), &file).unwrap();
+        assert!(!is_one(&file).unwrap());
+        for foreign in [&b""[..], b"PK\x03\x04", &[0xff; 64], b"\x02\0\0\0\0\0\0\0[]"] {
+            fs::write(&file, foreign).unwrap();
+            assert!(!is_one(&file).unwrap());
+        }
+        assert!(is_one(dir.path()).is_err());
     }
 
     #[test]

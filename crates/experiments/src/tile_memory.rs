@@ -13,7 +13,7 @@ use crate::tensor_file::Tensors;
 /// of what this epoch found.
 #[derive(Debug, Clone, PartialEq)]
 struct Head {
-    /// Numbers of one image's state.
+    /// Numbers of the largest image's state; smaller ones leave room behind theirs.
     len: usize,
     kept: Vec<f32>,
     mean: Vec<f32>,
@@ -38,10 +38,10 @@ impl TileMemory {
     /// The state at a border, `len` numbers: `μ`, or where this epoch has found some the mean of
     /// those and `δ` times `μ`; zeros at first.
     pub(crate) fn fetch(&self, head: &str, image: usize, len: usize) -> Vec<f32> {
-        let Some(Head { kept, mean, count, .. }) = self.heads.get(head) else {
+        let Some(Head { len: room, kept, mean, count }) = self.heads.get(head) else {
             return vec![0.0; len];
         };
-        let at = image * len..(image + 1) * len;
+        let at = image * room..image * room + len;
         let pairs = kept[at.clone()].iter().zip(&mean[at]);
         match count[image] {
             0 => pairs.map(|(kept, _)| *kept).collect(),
@@ -49,9 +49,9 @@ impl TileMemory {
         }
     }
 
-    /// Takes in a state that was found at a border.
-    pub(crate) fn update(&mut self, head: &str, image: usize, state: &[f32]) {
-        let (len, images) = (state.len(), self.images);
+    /// Takes in a state that was found at a border, where the largest image's has `len` numbers.
+    pub(crate) fn update(&mut self, head: &str, image: usize, state: &[f32], len: usize) {
+        let images = self.images;
         let head = self.heads.entry(head.to_owned()).or_insert_with(|| Head {
             len,
             kept: vec![0.0; images * len],
@@ -59,7 +59,7 @@ impl TileMemory {
             count: vec![0; images],
         });
         let n = head.count[image] as f32;
-        for (mean, &state) in head.mean[image * len..].iter_mut().zip(state) {
+        for (mean, &state) in head.mean[image * len..(image + 1) * len].iter_mut().zip(state) {
             *mean = (n * *mean + state) / (n + 1.0);
         }
         head.count[image] += 1;
@@ -144,7 +144,7 @@ mod tests {
         for &b in order {
             for h in [0, 2, 4, 6].into_iter().filter(|h| (b + 1..=b + 4).contains(h)) {
                 let state = 10f32.powi(b as i32 / 2) * (h - b) as f32;
-                memory.update(&h.to_string(), 0, &[state]);
+                memory.update(&h.to_string(), 0, &[state], 1);
             }
         }
     }
@@ -164,14 +164,32 @@ mod tests {
         assert_eq!([0, 2, 4, 6].map(|h| memory.fetch(&h.to_string(), 0, 1)[0]), [0., 1., 8., 80.]);
     }
 
+    /// The borders of a small image's tiles, between those of larger ones.
+    #[test]
+    fn images_of_several_sizes_keep_to_their_places() {
+        let mut memory = TileMemory::new(3, 1.0);
+        for _ in 0..2 {
+            memory.update("a", 1, &[5.0], 3);
+            memory.update("a", 0, &[1.0, 2.0, 3.0], 3);
+            memory.update("a", 2, &[6.0, 7.0], 3);
+        }
+        let third = |values: &[f32]| values.iter().map(|x| x * 2.0 / 3.0).collect::<Vec<_>>();
+        for passes in 0..2 {
+            assert_eq!(memory.fetch("a", 0, 3), third(&[1.0, 2.0, 3.0]), "{passes}");
+            assert_eq!(memory.fetch("a", 1, 1), third(&[5.0]), "{passes}");
+            assert_eq!(memory.fetch("a", 2, 2), third(&[6.0, 7.0]), "{passes}");
+            memory.pass();
+        }
+    }
+
     #[test]
     fn a_memory_goes_on_from_its_state() {
         let mut memory = TileMemory::new(2, 0.5);
-        memory.update("a", 1, &[1.0, 2.0]);
-        memory.update("a", 1, &[3.0, 2.0]);
-        memory.update("b", 0, &[7.0]);
+        memory.update("a", 1, &[1.0, 2.0], 2);
+        memory.update("a", 1, &[3.0, 2.0], 2);
+        memory.update("b", 0, &[7.0], 1);
         memory.pass();
-        memory.update("a", 0, &[5.0, 6.0]);
+        memory.update("a", 0, &[5.0, 6.0], 2);
         let mut other = TileMemory::new(2, 0.5);
         other.resume(&memory.state().unwrap()).unwrap();
         assert_eq!(other, memory);

@@ -30,15 +30,29 @@ pub(crate) struct Tiles {
     config: TilesConfig,
     /// Images of the split; each has a plain and a mirrored view.
     images: usize,
+    /// Columns and rows of these images, each size once.
+    sizes: Vec<[usize; 2]>,
     memory: TileMemory,
 }
 
 impl Cutting {
-    /// As `config` says, of a split of so many images.
-    pub(crate) fn new(config: Option<&TilesConfig>, images: usize) -> Self {
+    /// As `config` says, of a split of so many images, of these sizes.
+    pub(crate) fn new(config: Option<&TilesConfig>, images: usize, sizes: &[[usize; 2]]) -> Self {
         let Some(config) = config.cloned() else { return Self::Whole };
         let memory = TileMemory::new(2 * images, config.smoothing);
-        Self::Tiles(Tiles { config, images, memory })
+        Self::Tiles(Tiles { config, images, sizes: sizes.to_vec(), memory })
+    }
+
+    /// Checks that all images divide into tiles, before the first step.
+    ///
+    /// # Errors
+    ///
+    /// The first size that does not.
+    pub(crate) fn check(&self, parser: &Parser) -> anyhow::Result<()> {
+        let Self::Tiles(Tiles { config, sizes, .. }) = self else { return Ok(()) };
+        let units =
+            |[width, height]: &[usize; 2]| parser.tile_units((*height, *width), config.grid);
+        sizes.iter().try_for_each(|size| units(size).map(|_| ()))
     }
 
     /// The parts of a batch in the order of their steps: a draw of `(seed, epoch, batch)` alone.
@@ -121,7 +135,8 @@ impl Tiles {
         let inputs = &batch.inputs;
         let (logits, handed) = parser.tile_logits(inputs, &at, behind.as_ref(), objective.phase)?;
         if self.config.border == TileBorders::Stale {
-            self.remember(batch, place, &handed)?;
+            let largest = self.largest(parser, size)?;
+            self.remember(batch, place, &handed, largest)?;
         }
         clock.ran(Part::Forward);
         let (h, w) = (height / rows, width / columns);
@@ -138,8 +153,8 @@ impl Tiles {
         at: &TileAt,
     ) -> anyhow::Result<[TileBorder; 4]> {
         let d = parser.hidden_channels()?;
-        let (h, w) = at.size;
         let [rows, columns] = self.config.grid;
+        let (h, w) = self.largest(parser, at.size)?;
         // Kept and mean of both views, of all sides of a tile.
         let bytes = 2 * 2 * self.images * rows * columns * 4 * (h + w + 1) * d * size_of::<f32>();
         ensure!(
@@ -150,7 +165,7 @@ impl Tiles {
             bytes as f64 / f64::from(1 << 30),
             MAX_MEMORY_BYTES >> 30
         );
-        let n = batch.picks.len();
+        let (n, (h, w)) = (batch.picks.len(), at.size);
         let part = |k: usize, side: Side, units: usize| -> anyhow::Result<Tensor> {
             let (head, len) = (head(place, k, side), units * d);
             let all = batch.picks.iter();
@@ -169,12 +184,21 @@ impl Tiles {
         Ok([border(0)?, border(1)?, border(2)?, border(3)?])
     }
 
+    /// Units of the highest and of the widest tile: what is remembered has room for these.
+    fn largest(&self, parser: &Parser, of: (usize, usize)) -> anyhow::Result<(usize, usize)> {
+        self.sizes.iter().try_fold(of, |(h, w), [width, height]| {
+            let (rows, columns) = parser.tile_units((*height, *width), self.config.grid)?;
+            Ok((h.max(rows), w.max(columns)))
+        })
+    }
+
     /// Remembers what a tile hands on, where the tiles after it will look.
     fn remember(
         &mut self,
         batch: &Batch,
         place: (usize, usize),
         handed: &[TileBorder; 4],
+        (h, w): (usize, usize),
     ) -> anyhow::Result<()> {
         for (k, TileBorder { columns, rows, corner }) in handed.iter().enumerate() {
             for (side, state) in
@@ -182,9 +206,15 @@ impl Tiles {
             {
                 let Some(next) = after(place, k, side, self.config.grid) else { continue };
                 let name = head(next, k, side);
+                let room = corner.dim(1)?
+                    * match side {
+                        Side::Columns => w,
+                        Side::Rows => h,
+                        Side::Corner => 1,
+                    };
                 for (image, pick) in batch.picks.iter().enumerate() {
                     let state = state.get(image)?.flatten_all()?.to_vec1::<f32>()?;
-                    self.memory.update(&name, slot(pick), &state);
+                    self.memory.update(&name, slot(pick), &state, room);
                 }
             }
         }
@@ -285,6 +315,7 @@ mod tests {
             let mut tiles = Tiles {
                 config: TilesConfig { grid: [2, 2], border: TileBorders::Stale, smoothing: 0.0 },
                 images: 4,
+                sizes: vec![[64, 48]],
                 memory: TileMemory::new(8, 0.0),
             };
             let maps = parser.maps(&batch.inputs, Phase::Eval).unwrap();
@@ -304,7 +335,7 @@ mod tests {
                     let logits =
                         parser.tile_logits(&inputs, &at(place), Some(&behind), Phase::Eval);
                     // Forgets what this epoch found before.
-                    tiles.remember(&batch, place, &logits.unwrap().1).unwrap();
+                    tiles.remember(&batch, place, &logits.unwrap().1, size).unwrap();
                     tiles.memory.pass();
                 }
             }
@@ -354,7 +385,7 @@ mod tests {
             let config = TilesConfig { grid: [2, 2], border, smoothing: 1.0 };
             let objective = Objective { class_weights: None, units: None, phase: Phase::Train };
             let mut clock = Clock::start();
-            let mut cutting = Cutting::new(Some(&config), 4);
+            let mut cutting = Cutting::new(Some(&config), 4, &[]);
             let made = cutting.gradients(&parser, &batch(3), 1, &objective, &mut clock);
             assert!(made.unwrap().of.is_some());
             let of = |(name, t): (String, Tensor)| {
@@ -375,12 +406,12 @@ mod tests {
     #[test]
     fn every_tile_is_stepped_on_once_a_batch_in_an_order_of_its_own() {
         let config = TilesConfig { grid: [3, 3], border: TileBorders::Zero, smoothing: 1.0 };
-        let cutting = Cutting::new(Some(&config), 4);
+        let cutting = Cutting::new(Some(&config), 4, &[]);
         let mut parts = cutting.parts(0, 1, 2);
         assert_eq!(parts, cutting.parts(0, 1, 2));
         assert_ne!(parts, cutting.parts(0, 1, 3));
         parts.sort_unstable();
         assert!(parts.into_iter().eq(0..9));
-        assert_eq!(Cutting::new(None, 4).parts(0, 1, 2), [0]);
+        assert_eq!(Cutting::new(None, 4, &[]).parts(0, 1, 2), [0]);
     }
 }

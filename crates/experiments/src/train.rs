@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use run_record::{EpochPoint, Provenance};
 use seg_metrics::Protocol;
 
+use crate::batching::Batching;
 use crate::checkpoint::Snapshot;
 use crate::clock::{Clock, Part};
 use crate::config::{EvaluationConfig, TrainingConfig};
@@ -60,18 +61,13 @@ pub struct Training<'a> {
     pub name: &'a str,
 }
 
-/// The batches that [`Training::run`] will report to its progress.
-pub fn batches(config: &TrainingConfig, images: usize) -> usize {
-    config.epochs * batches_per_epoch(config, images)
-}
-
-/// A batch of tiles is one as well.
-fn batches_per_epoch(config: &TrainingConfig, images: usize) -> usize {
-    images.div_ceil(config.batch_size) * config.parts()
-}
-
-fn steps_per_epoch(config: &TrainingConfig, images: usize) -> usize {
-    batches_per_epoch(config, images).div_ceil(config.accumulate)
+/// The batches that [`Training::run`] will report to its progress; one of tiles is as many as it has.
+///
+/// # Errors
+///
+/// An image whose size cannot be told.
+pub fn batches(config: &TrainingConfig, train: &Examples) -> anyhow::Result<usize> {
+    Ok(config.epochs * Batching::of(train, config)?.per_epoch() * config.parts())
 }
 
 impl Training<'_> {
@@ -86,21 +82,23 @@ impl Training<'_> {
         let Self { parser, parameters, config, seed, train, progress, name, .. } = *self;
         let mut clock = Clock::start();
         let mut optimizer = Optimizer::new(parameters.trainable(), config)?;
-        let mut cutting = Cutting::new(config.tiles.as_ref(), train.len());
-        let (mut at, mut best) = self.begin(states, &mut optimizer, &mut cutting)?;
+        let batching = Batching::of(train, config)?;
+        let mut cutting = Cutting::new(config.tiles.as_ref(), train.len(), batching.sizes());
+        cutting.check(parser)?;
+        let (mut at, mut best) = self.begin(states, &mut optimizer, &mut cutting, &batching)?;
         let meter = Meter::start(at.cost);
         let weights = train.class_weights(config.class_weights)?;
-        let total = config.epochs * steps_per_epoch(config, train.len());
-        let in_epoch = batches_per_epoch(config, train.len());
+        let in_epoch = batching.per_epoch() * config.parts();
+        let total = config.epochs * in_epoch.div_ceil(config.accumulate);
         let units = self.units;
         let objective =
             Objective { class_weights: weights.as_deref(), units, phase: config.phase() };
         while at.epoch < config.epochs {
-            let mut order = epoch_order(seed, at.epoch, train.len(), config.flip);
-            let seen = at.batches / config.parts();
-            order.drain(..(seen * config.batch_size).min(order.len()));
-            let (augment, batch_size, epoch) = (&config.augment, config.batch_size, at.epoch);
-            let mut shown = train.batches(Epoch { augment, seed, epoch, order, batch_size });
+            let order = epoch_order(seed, at.epoch, train.len(), config.flip);
+            let mut batches = batching.batches(&order);
+            batches.drain(..(at.batches / config.parts()).min(batches.len()));
+            let (augment, epoch) = (&config.augment, at.epoch);
+            let mut shown = train.batches(Epoch { augment, seed, epoch, batches });
             loop {
                 if optimizer.waiting() == 0 {
                     let stop = interrupt::check();
@@ -167,6 +165,7 @@ impl Training<'_> {
         states: &States,
         optimizer: &mut Optimizer,
         cutting: &mut Cutting,
+        batching: &Batching,
     ) -> anyhow::Result<(Position, Option<Snapshot>)> {
         let say = |line: &str| self.progress.line(&format!("{}: {line}", self.name));
         let device = device::name(self.parser.device());
@@ -181,7 +180,7 @@ impl Training<'_> {
         Snapshot(now).restore(parser, parameters).with_context(context)?;
         optimizer.resume(at.step, &moments).with_context(context)?;
         cutting.resume(&borders).with_context(context)?;
-        let done = at.epoch * batches_per_epoch(self.config, self.train.len()) + at.batches;
+        let done = at.epoch * batching.per_epoch() * self.config.parts() + at.batches;
         let epochs = self.config.epochs;
         let epoch = (at.epoch + 1).min(epochs);
         say(&format!("goes on after step {}, in epoch {epoch}/{epochs}", at.step));

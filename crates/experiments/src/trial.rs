@@ -8,12 +8,14 @@ use anyhow::Context;
 use candle_core::Device;
 use scene_data::Split;
 
+use crate::batching::Batching;
 use crate::clock::Clock;
 use crate::config::CellConfig;
 use crate::data::{Epoch, Examples, epoch_order};
 use crate::datasets::with_flag;
 use crate::optimizer::Optimizer;
-use crate::parser::{Parser, Pretrained};
+use crate::parser::Parser;
+use crate::pretrained::Pretrained;
 use crate::provenance;
 use crate::step::Objective;
 use crate::tiles::Cutting;
@@ -43,6 +45,7 @@ pub fn run(
         None => None,
     };
     let pretrained = pretrained.as_ref();
+    eprintln!("{}", Pretrained::line(pretrained, weights, &config.model, device));
     let (parser, parameters) = Parser::build(&config.model, classes, seed, pretrained, device)?;
     let trainable = parameters.trainable();
     let count: usize = trainable.values().map(|var| var.elem_count()).sum();
@@ -55,15 +58,17 @@ pub fn run(
     )?;
     let training = &config.training;
     let mut optimizer = Optimizer::new(trainable, training)?;
-    let mut cutting = Cutting::new(training.tiles.as_ref(), train.len());
+    let batching = Batching::of(&train, training)?;
+    let mut cutting = Cutting::new(training.tiles.as_ref(), train.len(), batching.sizes());
+    cutting.check(&parser)?;
     let units = VanishingUnits::of(config, &parameters);
     let objective =
         Objective { class_weights: None, units: units.as_ref(), phase: training.phase() };
     let (mut taken, mut epoch, mut clock) = (0, 0, Clock::start());
     while taken < steps {
         let order = epoch_order(seed, epoch, train.len(), training.flip);
-        let (augment, batch_size) = (&training.augment, training.batch_size);
-        let shown = train.batches(Epoch { augment, seed, epoch, order, batch_size });
+        let (augment, batches) = (&training.augment, batching.batches(&order));
+        let shown = train.batches(Epoch { augment, seed, epoch, batches });
         for batch in shown {
             let batch = batch?;
             for part in 0..training.parts() {

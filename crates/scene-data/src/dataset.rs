@@ -82,6 +82,16 @@ pub trait SceneDataset: Send + Sync {
     /// An index beyond the end, and everything that can be wrong with the two files.
     fn sample(&self, index: usize) -> Result<Sample, Error>;
 
+    /// Columns and rows of one sample, as it says of itself: of a file only the head is read.
+    ///
+    /// # Errors
+    ///
+    /// An index beyond the end, and a file whose head cannot be read.
+    fn size(&self, index: usize) -> Result<[usize; 2], Error> {
+        let labels = self.sample(index)?.labels;
+        Ok([labels.width, labels.height])
+    }
+
     /// The instance ids of a sample, where the dataset has them: Cityscapes' `instanceIds`.
     ///
     /// # Errors

@@ -14,6 +14,9 @@ pub enum Error {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// A file is not there, or is none that can be read.
+    #[error(transparent)]
+    File(#[from] whole_files::Error),
     /// A photograph could not be decoded.
     #[error("{}: not a readable photograph: {source}", file.display())]
     Image {
@@ -266,7 +269,7 @@ impl Error {
             Self::SizeMismatch { .. } => "take both files from one release; never resize labels",
             Self::Mat { .. } => "take the file from the official annotation again",
             Self::TooLarge { .. } | Self::FileTooLarge { .. } => "replace the file",
-            Self::Io { .. } => "check that the file is there and may be read",
+            Self::File(_) | Self::Io { .. } => "check that the file is there and may be read",
             Self::MissingFiles { .. } => "`cargo xtask data verify` lists them all",
             _ => "",
         }

@@ -1,7 +1,7 @@
 //! Reading photographs.
 
 use std::fs::File;
-use std::io::{Cursor, Read};
+use std::io::{BufReader, Cursor, Read};
 use std::path::Path;
 
 use image::{ImageFormat, ImageReader, RgbImage};
@@ -33,6 +33,16 @@ pub fn read_image(file: &Path) -> Result<RgbImage, Error> {
         return Err(Error::Truncated { file: file.to_path_buf(), bytes: bytes.len() });
     }
     Ok(reader.decode().map_err(image_error)?.into_rgb8())
+}
+
+/// Columns and rows of a picture, from its head.
+pub(crate) fn image_size(file: &Path) -> Result<[usize; 2], Error> {
+    let head = BufReader::new(whole_files::open(file)?);
+    let reader = ImageReader::new(head).with_guessed_format().map_err(Error::io(file))?;
+    let size = reader.into_dimensions();
+    let (width, height) =
+        size.map_err(|source| Error::Image { file: file.to_path_buf(), source })?;
+    Ok([width as usize, height as usize])
 }
 
 /// Reads a file whole, if it is not absurdly large.

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use crate::encoding::Encoding;
 use crate::fingerprint::{Entry, Known};
+use crate::image_file::image_size;
 use crate::layout::Layout;
 use crate::{Class, Error, FingerprintCache, LabelMap, LabelValues, Sample, SceneDataset, U16Map};
 use crate::{fingerprint, read_file, read_image, read_png_u16};
@@ -98,6 +99,13 @@ impl SceneDataset for OnDisk {
             Some(known) => known.read(entry(pair), read),
             None => read(),
         }
+    }
+
+    fn size(&self, index: usize) -> Result<[usize; 2], Error> {
+        let pair = self.pair(index)?;
+        // Labels are those of the sample as it is seen; MATLAB's files have no head that says so.
+        let is_picture = pair.labels.extension().is_some_and(|ending| ending == "png");
+        image_size(if is_picture { &pair.labels } else { &pair.image })
     }
 
     fn instances(&self, index: usize) -> Result<Option<U16Map>, Error> {

@@ -56,7 +56,7 @@ impl Statistics {
                 }
             }
             progress();
-            Ok(part)
+            Ok::<Self, Error>(part)
         };
         let parts = (0..dataset.len()).into_par_iter().map(one);
         let mut all = parts.try_reduce(|| Self::empty(classes), |a, b| Ok(a.plus(b)))?;

@@ -328,3 +328,33 @@ fn nothing_is_overwritten_and_nothing_is_squeezed() {
     fs::write(&file, "").unwrap();
     assert!(matches!(synth::write(Layout::CamVid, &tiny(), &file), Err(Error::Io { .. })));
 }
+
+/// The size is that of the decoded sample, and told without decoding it.
+#[test]
+fn sizes_are_told_by_the_heads_of_files() {
+    for layout in Layout::ALL {
+        let root = written(layout);
+        let set = open(layout, root.path(), Split::Train).unwrap();
+        let sizes: Vec<[usize; 2]> = (0..set.len()).map(|at| set.size(at).unwrap()).collect();
+        let decoded = (0..set.len()).map(|at| set.sample(at).unwrap().labels);
+        assert!(decoded.map(|labels| [labels.width, labels.height]).eq(sizes.iter().copied()));
+        let file =
+            root.path().join(first_files(layout)[usize::from(layout != Layout::PascalContextMat)]);
+        let bytes = fs::read(&file).unwrap();
+        fs::write(&file, &bytes[..bytes.len() * 3 / 4]).unwrap();
+        assert!(set.sample(0).is_err(), "{layout:?}");
+        assert_eq!(set.size(0).unwrap(), sizes[0], "{layout:?}");
+    }
+    let root = written(Layout::Folder);
+    let set = open(Layout::Folder, root.path(), Split::Train).unwrap();
+    let file = root.path().join(first_files(Layout::Folder)[1]);
+    fs::write(&file, "no picture").unwrap();
+    let message = set.size(0).unwrap_err().to_string();
+    assert!(message.contains("train_000001.png"), "{message}");
+    fs::remove_file(&file).unwrap();
+    assert!(set.size(0).is_err());
+    let config = BeaconsConfig { train_images: 2, ..tiny() };
+    let beacons = Beacons::new(&config, Split::Train).unwrap();
+    let labels = beacons.sample(1).unwrap().labels;
+    assert_eq!(beacons.size(1).unwrap(), [labels.width, labels.height]);
+}

@@ -75,7 +75,7 @@ config.training.unit_lasso = { weight = 1e-2, threshold = 1e-2 }
 }
 
 /// How many of the kills fell between two states of a cell.
-fn kill_again_and_again(dir: &Path, arms: &[&str], kills: u32) -> usize {
+pub(crate) fn kill_again_and_again(dir: &Path, arms: &[&str], kills: u32) -> usize {
     let start = Instant::now();
     assert!(run(reproduce(dir, "whole", &[&["--seeds", "0"], arms].concat())).0);
     let often = [&OFTEN[..], arms].concat();

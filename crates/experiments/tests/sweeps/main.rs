@@ -9,5 +9,7 @@ mod kill;
 #[cfg(target_os = "linux")]
 mod read_only;
 mod runs;
+mod sizes;
 mod slurm;
+mod starts;
 mod tiny;

@@ -79,6 +79,10 @@ impl SceneDataset for Beacons {
         let key = format!("beacons {config:?} {split} {} {}", first?.hex(), last?.hex());
         cache.remembered(&key, || fingerprint::of_samples(self))
     }
+
+    fn size(&self, _index: usize) -> Result<[usize; 2], Error> {
+        Ok([self.config.size_px; 2])
+    }
 }
 
 /// A bright and a dark shade of each texture's colour.

@@ -101,6 +101,12 @@ impl AugmentConfig {
         Ok(())
     }
 
+    /// Columns and rows of an image of `source` columns and rows that is scaled by `factor`, before a
+    /// crop is taken of it.
+    pub fn full_size(&self, source: [usize; 2], factor: f64) -> [usize; 2] {
+        source.map(|pixels| ((pixels as f64 * factor).round() as usize).max(1))
+    }
+
     /// Draws a variation of a sample.
     ///
     /// # Errors
@@ -112,7 +118,7 @@ impl AugmentConfig {
         let [low, high] = self.scale;
         // Drawn in any case, so that one option does not change what the others draw.
         let factor = low + (high - low) * rng.random::<f64>();
-        let full = source.map(|pixels| ((pixels as f64 * factor).round() as usize).max(1));
+        let full = self.full_size(source, factor);
         let canvas = if self.crop_px == [0, 0] { full } else { self.crop_px };
         let size: [usize; 2] = std::array::from_fn(|axis| canvas[axis].min(full[axis]));
         let mut draw = || {
