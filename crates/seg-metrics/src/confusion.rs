@@ -71,10 +71,15 @@ impl ConfusionMatrix {
         if self.classes != other.classes {
             return Err(Error::Classes { left: self.classes, right: other.classes });
         }
+        self.add_matrix(other);
+        Ok(())
+    }
+
+    /// Adds a matrix of as many classes.
+    pub(crate) fn add_matrix(&mut self, other: &Self) {
         for (count, more) in self.counts.iter_mut().zip(&other.counts) {
             *count += more;
         }
-        Ok(())
     }
 
     /// Number of classes.

@@ -57,10 +57,91 @@ pub enum Error {
         /// Its index in the slice.
         position: usize,
     },
-    /// Two matrices are not of the same classes.
-    #[error("a matrix of {right} classes cannot be added to one of {left}")]
+    /// Pixels that are no whole rows.
+    #[error("{pixels} pixels are no image of width {width}; expected whole rows")]
+    Width {
+        /// Number of pixels.
+        pixels: usize,
+        /// Width of the image.
+        width: usize,
+    },
+    /// A distance that is no share of an image's diagonal.
+    #[error("a boundary of {value} of the image's diagonal; expected a share above 0, at most 1")]
+    BoundaryShare {
+        /// The share.
+        value: f64,
+    },
+    /// Two boundaries of different widths.
+    #[error(
+        "boundaries of {right} of the image's diagonal cannot be added to boundaries of {left}"
+    )]
+    BoundaryShares {
+        /// Share of the counts added to.
+        left: f64,
+        /// Share of the others.
+        right: f64,
+    },
+    /// Widths of bands that do not rise.
+    #[error("bands of the widths {found:?}; expected one at least, rising from 1 pixel or more")]
+    BandWidths {
+        /// The widths.
+        found: Vec<u32>,
+    },
+    /// Two trimaps of different widths.
+    #[error("bands of the widths {right:?} cannot be added to bands of {left:?}")]
+    Bands {
+        /// Widths of the counts added to.
+        left: Vec<u32>,
+        /// Widths of the others.
+        right: Vec<u32>,
+    },
+    /// A number of bins that is none.
+    #[error("{found} bins; expected 1 to 1000")]
+    Bins {
+        /// Number of bins.
+        found: usize,
+    },
+    /// Two counts have not as many bins.
+    #[error("counts in {right} bins cannot be added to counts in {left}")]
+    BinNumbers {
+        /// Bins of the counts added to.
+        left: usize,
+        /// Bins of the others.
+        right: usize,
+    },
+    /// A value that is no probability.
+    #[error("probability {value} at position {position}; expected 0 to 1")]
+    Probability {
+        /// The value.
+        value: f32,
+        /// Its index in the slice.
+        position: usize,
+    },
+    /// Probabilities that are not one of each class for every label.
+    #[error("{found} probabilities; expected {classes} planes of {pixels}, one for each class")]
+    Planes {
+        /// Number of probabilities.
+        found: usize,
+        /// Number of classes.
+        classes: usize,
+        /// Number of labels.
+        pixels: usize,
+    },
+    /// Probabilities of a pixel that are not of all classes.
+    #[error(
+        "the probabilities of the pixel at position {position} sum to {value}; expected 1: are \
+         they scores before softmax, or of some classes only?"
+    )]
+    ProbabilitySum {
+        /// Their sum.
+        value: f32,
+        /// Index of the pixel.
+        position: usize,
+    },
+    /// Two counts are not of the same classes.
+    #[error("counts of {right} classes cannot be added to counts of {left}")]
     Classes {
-        /// Classes of the matrix added to.
+        /// Classes of the counts added to.
         left: usize,
         /// Classes of the other.
         right: usize,
@@ -74,6 +155,14 @@ pub enum Error {
         classes: usize,
         /// Number of cells.
         cells: usize,
+    },
+    /// A count lies outside those there are.
+    #[error("count {index}, but there are counts 0 to {}", .counts.saturating_sub(1))]
+    Count {
+        /// Index of the count.
+        index: u32,
+        /// How many counts there are.
+        counts: usize,
     },
     /// A name of no protocol.
     #[error("no protocol is called `{name}`; known are {known}")]
@@ -133,6 +222,25 @@ pub enum Error {
         /// Number of images.
         found: usize,
     },
+    /// The drives do not make up the images.
+    #[error(
+        "drives of {drives:?} stills for {images} images; expected as many, each drive with one"
+    )]
+    Drives {
+        /// Stills of each drive.
+        drives: Vec<usize>,
+        /// Number of images.
+        images: usize,
+    },
+    /// Drives of a still each, which say nothing of either drives or stills.
+    #[error(
+        "{drives} drives of one still each; expected two stills of one of them at least, or ten \
+         drives, to say how they vary"
+    )]
+    SingleStills {
+        /// Number of drives.
+        drives: usize,
+    },
     /// The labels of an image differ between runs.
     #[error(
         "image {image} has {found} pixels labelled {class} in seed {seed} of the {arm} arm, but \
@@ -161,6 +269,12 @@ pub enum Error {
     /// There is nothing to score.
     #[error("no pixel of {images} images is labelled with a class")]
     NothingLabelled {
+        /// Number of images.
+        images: usize,
+    },
+    /// There is no score of all images.
+    #[error("{images} images leave nothing to score")]
+    NothingScored {
         /// Number of images.
         images: usize,
     },

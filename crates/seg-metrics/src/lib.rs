@@ -5,8 +5,9 @@
 //! in `f64`, summed in class order.
 //!
 //! [`ConfusionMatrix`] counts and scores; [`Protocol`] says what a dataset counts and how;
-//! [`cityscapes`] has that dataset's own four scores, instances among them; [`in_order`] counts
-//! images on all cores; [`stats`] says whether two arms of an ablation differ.
+//! [`cityscapes`] has that dataset's own four scores, instances among them; [`BoundaryIou`] looks
+//! at the edges of regions alone; [`in_order`] counts images on all cores; [`stats`] says whether
+//! two arms of an ablation differ.
 //!
 //! ```
 //! use seg_metrics::{AbsentClass, ConfusionMatrix, IGNORE, Protocol};
@@ -24,15 +25,18 @@
 //!
 //! Not here: tensors, and files of any kind.
 
+mod boundary;
 pub mod cityscapes;
 mod confusion;
 mod error;
+mod image;
 mod in_order;
 mod pairs;
 mod protocol;
 mod scores;
 pub mod stats;
 
+pub use boundary::{BoundaryCounts, BoundaryIou};
 pub use confusion::{ConfusionMatrix, IGNORE};
 pub use error::{Error, Result};
 pub use in_order::in_order;
