@@ -5,9 +5,9 @@
 //! in `f64`, summed in class order.
 //!
 //! [`ConfusionMatrix`] counts and scores; [`Protocol`] says what a dataset counts and how;
-//! [`cityscapes`] has that dataset's own four scores, instances among them; [`BoundaryIou`] looks
-//! at the edges of regions alone; [`in_order`] counts images on all cores; [`stats`] says whether
-//! two arms of an ablation differ.
+//! [`cityscapes`] has that dataset's own four scores, instances among them; [`BoundaryIou`] and
+//! [`Trimap`] look at the edges of regions alone; [`in_order`] counts images on all cores;
+//! [`stats`] says whether two arms of an ablation differ.
 //!
 //! ```
 //! use seg_metrics::{AbsentClass, ConfusionMatrix, IGNORE, Protocol};
@@ -35,6 +35,7 @@ mod pairs;
 mod protocol;
 mod scores;
 pub mod stats;
+mod trimap;
 
 pub use boundary::{BoundaryCounts, BoundaryIou};
 pub use confusion::{ConfusionMatrix, IGNORE};
@@ -42,6 +43,7 @@ pub use error::{Error, Result};
 pub use in_order::in_order;
 pub use protocol::Protocol;
 pub use scores::AbsentClass;
+pub use trimap::{Trimap, border_distance};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
