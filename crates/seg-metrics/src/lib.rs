@@ -6,8 +6,8 @@
 //!
 //! [`ConfusionMatrix`] counts and scores; [`Protocol`] says what a dataset counts and how;
 //! [`cityscapes`] has that dataset's own four scores, instances among them; [`BoundaryIou`] and
-//! [`Trimap`] look at the edges of regions alone; [`in_order`] counts images on all cores;
-//! [`stats`] says whether two arms of an ablation differ.
+//! [`Trimap`] look at the edges of regions alone, [`Calibration`] at how sure predictions are;
+//! [`in_order`] counts images on all cores; [`stats`] says whether two arms of an ablation differ.
 //!
 //! ```
 //! use seg_metrics::{AbsentClass, ConfusionMatrix, IGNORE, Protocol};
@@ -26,6 +26,7 @@
 //! Not here: tensors, and files of any kind.
 
 mod boundary;
+mod calibration;
 pub mod cityscapes;
 mod confusion;
 mod error;
@@ -38,6 +39,7 @@ pub mod stats;
 mod trimap;
 
 pub use boundary::{BoundaryCounts, BoundaryIou};
+pub use calibration::{Bin, Calibration, ClassCalibration};
 pub use confusion::{ConfusionMatrix, IGNORE};
 pub use error::{Error, Result};
 pub use in_order::in_order;
