@@ -1,12 +1,13 @@
 //! How often the intervals hold the truth: `cargo run --release -p seg-metrics --example coverage`.
 //!
-//! Prints the table of this crate's README; an argument is the number of experiments a row.
+//! Prints the tables of this crate's README; an argument is the number of experiments a row.
 #![allow(clippy::print_stdout, reason = "it prints what it found")]
 
 #[path = "../tests/simulation/mod.rs"]
 mod simulation;
 
 use seg_metrics::AbsentClass;
+use simulation::drives::Drives;
 use simulation::{Effects, Population};
 
 fn main() {
@@ -36,6 +37,33 @@ fn main() {
                     100.0 * found.covered,
                     100.0 * found.all_classes_covered,
                     100.0 * found.covered_by_images,
+                );
+            }
+        }
+    }
+    println!();
+    stills(times);
+}
+
+/// Stills of drives, in blocks and one by one.
+fn stills(times: u64) {
+    let columns = ["stills", "memory", "seeds", "block", "± points", "inside"];
+    let more = ["all classes inside", "one by one: ± points", "inside"];
+    println!("| {} | {} |", columns.join(" | "), more.join(" | "));
+    println!("|{}", "---|".repeat(columns.len() + more.len()));
+    let effects = Effects { advantage: 0.0, images: 0.5, seeds: 0.05, interaction: 0.5 };
+    for (of_drives, stills) in [("62 + 171", &[62, 171][..]), ("233", &[233]), ("1000", &[1000])] {
+        for memory in [0.0, 0.5, 0.7, 0.9] {
+            for seeds in [1, 3, 5] {
+                let found = Drives { stills, memory, effects }.experiments(seeds, times, 200);
+                println!(
+                    "| {of_drives} | {memory} | {seeds} | {:.1} | {:.2} | {:.1} % | {:.1} % | {:.2} | {:.1} % |",
+                    found.length,
+                    found.half_widths[0],
+                    100.0 * found.covered,
+                    100.0 * found.all_classes_covered,
+                    found.half_widths[1],
+                    100.0 * found.covered_one_by_one,
                 );
             }
         }

@@ -1,60 +1,19 @@
 //! Comparisons of two arms: against a slow twin, on any number of threads, and what is refused.
 
+mod networks;
+
+use networks::{Image, miou, networks, runs, variance};
 use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use seg_metrics::stats::{
-    Bootstrap, Comparison, Difference, FEWEST_IMAGES, Run, Scope, Verdict, compare, sample_sd,
+    Bootstrap, Comparison, Difference, FEWEST_IMAGES, Run, Scope, Verdict, compare,
 };
-use seg_metrics::{AbsentClass, ConfusionMatrix, Error};
-
-type Image = Vec<(u32, u64)>;
-
-/// Networks by arm and seed, all on the same labels; the first arm errs less often.
-fn networks(classes: usize, seeds: usize, images: usize, salt: u64) -> [Vec<Vec<Image>>; 2] {
-    let mut rng = ChaCha8Rng::seed_from_u64(salt);
-    let mut below = |n: usize| rng.next_u32() as usize % n;
-    let labels: Vec<Vec<u8>> = (0..images)
-        .map(|_| (0..20 + below(60)).map(|_| below(classes).min(below(classes)) as u8).collect())
-        .collect();
-    [3, 4].map(|errors| {
-        let network = |_| {
-            let image = |labels: &Vec<u8>| {
-                let predict = |label: &u8| match below(10) < errors {
-                    true => below(classes + 1) as u8,
-                    false => *label,
-                };
-                let predictions: Vec<u8> = labels.iter().map(predict).collect();
-                let mut matrix = ConfusionMatrix::new(classes);
-                matrix.add(labels, &predictions).expect("labels are classes");
-                matrix.to_sparse()
-            };
-            labels.iter().map(image).collect()
-        };
-        Vec::from_iter((0..seeds).map(network))
-    })
-}
-
-fn runs(arm: &[Vec<Image>]) -> Vec<Run<'_>> {
-    (10..).zip(arm).map(|(seed, images)| Run { seed, images }).collect()
-}
+use seg_metrics::{AbsentClass, Error};
 
 fn compared(arms: &[Vec<Vec<Image>>; 2], classes: usize, absent: AbsentClass) -> Comparison {
     let bootstrap = Bootstrap { resamples: 130, seed: 5 };
     compare(classes, absent, &runs(&arms[0]), &runs(&arms[1]), &bootstrap).expect("like runs")
-}
-
-/// What [`compare`] resamples, matrix by matrix: mIoU of one network on drawn images.
-fn miou(images: &[Image], drawn: &[usize], classes: usize, absent: AbsentClass) -> f64 {
-    let mut matrix = ConfusionMatrix::new(classes);
-    for image in drawn {
-        matrix.add_sparse(&images[*image]).expect("cells of the classes");
-    }
-    matrix.miou(absent).expect("labelled pixels")
-}
-
-fn variance(values: &[f64]) -> f64 {
-    sample_sd(values).expect("two values").powi(2)
 }
 
 proptest! {

@@ -5,6 +5,7 @@
 mod simulation;
 
 use seg_metrics::AbsentClass;
+use simulation::drives::Drives;
 use simulation::{Effects, Population};
 
 #[test]
@@ -22,5 +23,19 @@ fn intervals_hold_the_true_difference() {
             let limit = if seeds == 3 { 0.9 } else { found.covered };
             assert!(found.covered_by_images < limit, "{seeds} seeds, {images} images: {found:?}");
         }
+    }
+}
+
+#[test]
+fn intervals_of_stills_hold_the_true_difference() {
+    // Stills of CamVid's two test drives, and of a single one.
+    for (stills, memory, seeds) in [(&[62, 171][..], 0.7, 3), (&[233], 0.5, 1), (&[233], 0.0, 3)] {
+        let effects = Effects { advantage: 0.0, images: 0.5, seeds: 0.05, interaction: 0.5 };
+        let found = Drives { stills, memory, effects }.experiments(seeds, 400, 200);
+        let what = format!("{stills:?} stills, memory {memory}, {seeds} seeds: {found:?}");
+        assert!((0.92..=0.98).contains(&found.covered), "{what}");
+        assert!(found.all_classes_covered > 0.92, "{what}");
+        // Taken as independent, stills that remember seem to vary less than they do.
+        assert_eq!(found.covered_one_by_one < 0.9, memory > 0.4, "{what}");
     }
 }

@@ -3,16 +3,19 @@
 use crate::{AbsentClass, Error, Result};
 
 use super::difference::Difference;
+use super::ious::Ious;
 use super::resample::{Differences, spreads};
+use super::sampling::{LEAST_FREEDOM, Pieces};
 use super::table::Table;
-use super::{Bootstrap, Run, runs};
+use super::{Bootstrap, Run, Sampling, runs};
 
-/// A class labelled in fewer images is not compared: resampling so few shows too little of how
-/// images vary, and of a single one nothing at all.
+/// A class labelled in fewer images, blocks of stills, or drives, whichever are drawn, is not
+/// compared: resampling so few shows too little of how images vary, and of a single one nothing at
+/// all.
 pub const FEWEST_IMAGES: usize = 5;
 
 /// Probability that an interval, or any of the classes' intervals, fails.
-const ALPHA: f64 = 0.05;
+pub(super) const ALPHA: f64 = 0.05;
 
 /// How two arms differ, first minus second.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +28,8 @@ pub struct Comparison {
     pub seeds: usize,
     /// Images.
     pub images: usize,
+    /// How they were drawn.
+    pub sampling: Sampling,
     /// Resamples of the images.
     pub resamples: u32,
 }
@@ -34,7 +39,7 @@ pub struct Comparison {
 pub struct ClassDifference {
     /// Images in which it is labelled.
     pub images: usize,
-    /// Of its IoU; `None` if it is labelled in fewer than [`FEWEST_IMAGES`].
+    /// Of its IoU; `None` if it is labelled in too few, see [`FEWEST_IMAGES`].
     pub difference: Option<Difference>,
 }
 
@@ -50,11 +55,12 @@ pub enum Scope {
 impl Comparison {
     /// Of what the intervals speak.
     pub fn scope(&self) -> Scope {
-        if self.seeds == 1 { Scope::TheseTwoNetworks } else { Scope::Arms }
+        Scope::of(self.seeds)
     }
 }
 
-/// Compares the runs of two arms; see the [module](super) for how.
+/// Compares the runs of two arms on images that are independent of each other; see the
+/// [module](super) for how.
 ///
 /// The runs of both arms are paired by their seeds, in any order. 10,000 resamples of 2,000 images
 /// of 150 classes take about a second where an image has a dozen of them.
@@ -73,29 +79,72 @@ pub fn compare(
     second: &[Run<'_>],
     bootstrap: &Bootstrap,
 ) -> Result<Comparison> {
+    compare_drawn(classes, absent, first, second, None, bootstrap)
+}
+
+/// Compares the runs of two arms on stills of drives, which are not independent; see the
+/// [module](super) for how.
+///
+/// `drives` are the numbers of stills of each drive, the images being those of the first drive in
+/// the order they were taken, then those of the second, and so on.
+///
+/// # Errors
+///
+/// Those of [`compare`], [`Error::Drives`] unless the drives have as many stills as there are
+/// images, each one at least, and [`Error::SingleStills`] if none of fewer than
+/// [`MANY_DRIVES`](super::MANY_DRIVES) has two.
+pub fn compare_stills(
+    classes: usize,
+    absent: AbsentClass,
+    first: &[Run<'_>],
+    second: &[Run<'_>],
+    drives: &[usize],
+    bootstrap: &Bootstrap,
+) -> Result<Comparison> {
+    compare_drawn(classes, absent, first, second, Some(drives), bootstrap)
+}
+
+fn compare_drawn(
+    classes: usize,
+    absent: AbsentClass,
+    first: &[Run<'_>],
+    second: &[Run<'_>],
+    drives: Option<&[usize]>,
+    bootstrap: &Bootstrap,
+) -> Result<Comparison> {
     let (first, second) = runs::paired(first, second)?;
-    let table = Table::new(classes, &first, &second)?;
+    let table = Table::of_matrices(classes, &first, &second)?;
     let images = table.images();
-    if table.images_of_class.iter().all(|images| *images == 0) {
+    let ious = Ious { classes, absent };
+    let all_images = Differences::of_all_images(&table, &ious);
+    if all_images.of(classes)[0].is_nan() {
         return Err(Error::NothingLabelled { images });
     }
-    let all_images = Differences::of_all_images(&table, absent);
-    let spreads = spreads(&table, absent, &all_images, bootstrap)?;
+    let sampling = Sampling::new(drives, images, || all_images.of_images(&table, &ious))?;
+    let spreads = spreads(&table, &ious, &all_images, &sampling, bootstrap)?;
     let miou = spreads[classes].ok_or(Error::NothingLabelled { images })?;
-    let is_compared = |images: &usize| *images >= FEWEST_IMAGES;
-    let compared = table.images_of_class.iter().filter(|images| is_compared(images)).count();
-    let class = |(class, &images): (usize, &usize)| {
-        let spread = spreads[class].filter(|_| is_compared(&images));
+    let images_of_classes = table.images_with(classes, &sampling.runs(images));
+    let is_compared =
+        |of: &Pieces| of.number >= FEWEST_IMAGES as f64 && of.freedom() >= LEAST_FREEDOM;
+    let pieces: Vec<Option<Pieces>> = images_of_classes
+        .iter()
+        .map(|images| Some(sampling.pieces(images)).filter(is_compared))
+        .collect();
+    let alpha = ALPHA / pieces.iter().flatten().count() as f64;
+    let class = |class: usize| {
         let of_seeds = all_images.of(class);
-        let alpha = ALPHA / compared as f64;
-        let difference = spread.map(|spread| Difference::new(of_seeds, spread, images, alpha));
-        ClassDifference { images, difference }
+        let difference = spreads[class]
+            .zip(pieces[class])
+            .map(|(spread, pieces)| Difference::new(of_seeds, spread, pieces, alpha));
+        ClassDifference { images: images_of_classes[class].iter().sum(), difference }
     };
+    let of_all = sampling.pieces(&sampling.runs(images));
     Ok(Comparison {
-        miou: Difference::new(all_images.of(classes), miou, images, ALPHA),
-        classes: table.images_of_class.iter().enumerate().map(class).collect(),
+        miou: Difference::new(all_images.of(classes), miou, of_all, ALPHA),
+        classes: (0..classes).map(class).collect(),
         seeds: table.seeds,
         images,
+        sampling,
         resamples: bootstrap.resamples,
     })
 }

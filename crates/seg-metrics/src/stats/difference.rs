@@ -2,6 +2,8 @@
 
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
+use super::sampling::Pieces;
+
 /// A difference, first arm minus second, and its confidence interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Difference {
@@ -53,13 +55,13 @@ impl Difference {
 
     /// The difference whose interval fails with probability `alpha`.
     ///
-    /// `of_seeds` are the differences of the seeds, `images` the number of images that have a say.
-    pub(super) fn new(of_seeds: &[f64], spread: Spread, images: usize, alpha: f64) -> Self {
+    /// `of_seeds` are the differences of the seeds, `pieces` the images that have a say.
+    pub(super) fn new(of_seeds: &[f64], spread: Spread, pieces: Pieces, alpha: f64) -> Self {
         let seeds = of_seeds.len() as f64;
         let estimate = of_seeds.iter().sum::<f64>() / seeds;
-        let image_freedom = (images - 1) as f64;
+        let image_freedom = pieces.freedom();
         // A bootstrap's variance is that of a population of n images, not of a sample.
-        let unbiased = images as f64 / image_freedom;
+        let unbiased = pieces.number / image_freedom;
         let Some(sd) = super::sample_sd(of_seeds) else {
             let variance = unbiased * spread.of_mean;
             return Self {

@@ -2,12 +2,11 @@
 
 use super::difference::Spread;
 use super::resample::{Differences, Lanes};
-use super::table::Table;
 
 /// Sums of deviations from the difference over all images, and of their squares.
 pub(super) struct Moments {
     seeds: usize,
-    /// Of every item: resamples in which it is labelled.
+    /// Of every item: resamples in which there is a score.
     counted: Vec<u64>,
     /// Of every item: a sum and a sum of squares for each seed and for the mean over seeds.
     sums: Vec<[f64; 2]>,
@@ -15,10 +14,9 @@ pub(super) struct Moments {
 
 impl Moments {
     /// Of no resample.
-    pub(super) fn new(table: &Table) -> Self {
-        let items = table.classes + 1;
-        let sums = vec![[0.0; 2]; items * (table.seeds + 1)];
-        Self { seeds: table.seeds, counted: vec![0; items], sums }
+    pub(super) fn new(items: usize, seeds: usize) -> Self {
+        let sums = vec![[0.0; 2]; items * (seeds + 1)];
+        Self { seeds, counted: vec![0; items], sums }
     }
 
     /// Adds the first `lanes` resamples.
@@ -27,7 +25,7 @@ impl Moments {
         for (item, differences) in differences.chunks_exact(seeds).enumerate() {
             let center = all_images.of(item);
             let sums = &mut self.sums[item * (seeds + 1)..][..seeds + 1];
-            // Labels are the same for all seeds, so all are numbers or none.
+            // All seeds have numbers or none has.
             for lane in (0..lanes).filter(|lane| !differences[0][*lane].is_nan()) {
                 self.counted[item] += 1;
                 let mut mean = 0.0;
@@ -53,7 +51,7 @@ impl Moments {
         }
     }
 
-    /// How an item varied; `None` if it was labelled in fewer than two resamples.
+    /// How an item varied; `None` if fewer than two resamples had a score.
     pub(super) fn spread(&self, item: usize) -> Option<Spread> {
         let n = self.counted[item] as f64;
         let variance = |[sum, squares]: [f64; 2]| ((squares - sum * sum / n) / (n - 1.0)).max(0.0);

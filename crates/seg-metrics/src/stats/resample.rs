@@ -3,13 +3,14 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-use crate::{AbsentClass, Error, Result, in_order};
+use crate::{Error, Result, in_order};
 
+use super::Sampling;
 use super::difference::Spread;
 use super::moments::Moments;
 use super::table::Table;
 
-/// How images are resampled.
+/// How often images are resampled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bootstrap {
     /// Number of resamples, 100 at least. Default: 10,000, which pins a standard error to 0.7 %.
@@ -25,7 +26,7 @@ impl Default for Bootstrap {
 }
 
 /// Resamples summed at a time: an image's number is read once and added to all of them, in vectors.
-const LANES: usize = 32;
+pub(super) const LANES: usize = 32;
 
 /// Resamples a thread sums before it hands over.
 const TASK: u32 = 64;
@@ -33,54 +34,89 @@ const TASK: u32 = 64;
 /// A number of each.
 pub(super) type Lanes = [f64; LANES];
 
-/// Differences of the arms: seed by seed of every class, and then of mIoU.
+/// What is computed of summed counts.
+pub(super) trait Scoring: Sync {
+    /// How many scores; lengths of blocks go by the last.
+    fn items(&self) -> usize;
+
+    /// Of every score its differences seed by seed, first arm minus second, from the sums of the
+    /// table's columns; NaN for all seeds where there is no score.
+    fn subtract(&self, seeds: usize, sums: &[Lanes], differences: &mut [Lanes]);
+}
+
+/// Differences of the arms: seed by seed of every score.
 pub(super) struct Differences {
     seeds: usize,
     values: Vec<f64>,
 }
 
 impl Differences {
-    /// Over all images, each once; NaN for a class that is not labelled.
-    pub(super) fn of_all_images(table: &Table, absent: AbsentClass) -> Self {
-        let mut scratch = Scratch::new(table);
+    /// Over all images, each once; NaN where there is no score.
+    pub(super) fn of_all_images(table: &Table, scoring: &impl Scoring) -> Self {
+        let mut scratch = Scratch::new(table, scoring);
         scratch.weights.fill([1.0; LANES]);
-        scratch.sum(table);
-        scratch.subtract(table, absent);
+        scratch.score(table, scoring);
         let values = scratch.differences.iter().map(|lanes| lanes[0]).collect();
         Self { seeds: table.seeds, values }
     }
 
-    /// Those of a class, or, for the number of classes, those of mIoU.
+    /// What each image adds to the difference of the last score, in the mean over seeds: the
+    /// difference over all images less that over all others.
+    pub(super) fn of_images(&self, table: &Table, scoring: &impl Scoring) -> Vec<f64> {
+        let (mut scratch, last) = (Scratch::new(table, scoring), scoring.items() - 1);
+        let mean = |of_seeds: &mut dyn Iterator<Item = f64>| -> f64 {
+            of_seeds.sum::<f64>() / self.seeds as f64
+        };
+        let whole = mean(&mut self.of(last).iter().copied());
+        let mut values = Vec::with_capacity(table.images());
+        for from in (0..table.images()).step_by(LANES) {
+            let images = from..table.images().min(from + LANES);
+            scratch.weights.fill([1.0; LANES]);
+            for (lane, image) in images.clone().enumerate() {
+                scratch.weights[image][lane] = 0.0;
+            }
+            scratch.score(table, scoring);
+            let of_last = &scratch.differences[last * self.seeds..];
+            for lane in 0..images.len() {
+                let others = mean(&mut of_last.iter().map(|lanes| lanes[lane]));
+                // Where there is nothing else to score, there is nothing to tell it from.
+                values.push(if others.is_nan() { 0.0 } else { whole - others });
+            }
+        }
+        values
+    }
+
+    /// Those of a score.
     pub(super) fn of(&self, item: usize) -> &[f64] {
         &self.values[item * self.seeds..][..self.seeds]
     }
 }
 
-/// How the differences vary over resamples: of every class, and then of mIoU; `None` of what is
-/// hardly ever labelled.
+/// How the differences of every score vary over resamples; `None` where there hardly ever is one.
 ///
 /// # Errors
 ///
 /// [`Error::Resamples`] for too few.
 pub(super) fn spreads(
     table: &Table,
-    absent: AbsentClass,
+    scoring: &impl Scoring,
     all_images: &Differences,
+    sampling: &Sampling,
     bootstrap: &Bootstrap,
 ) -> Result<Vec<Option<Spread>>> {
     if bootstrap.resamples < 100 {
         return Err(Error::Resamples { found: bootstrap.resamples });
     }
-    let mut total = Moments::new(table);
+    let (items, seeds) = (scoring.items(), table.seeds);
+    let mut total = Moments::new(items, seeds);
     let task = |nth: usize| {
-        let (mut scratch, mut moments) = (Scratch::new(table), Moments::new(table));
+        let (mut scratch, mut moments) = (Scratch::new(table, scoring), Moments::new(items, seeds));
         let start = nth as u32 * TASK;
         let end = bootstrap.resamples.min(start + TASK);
         for from in (start..end).step_by(LANES) {
             let resamples = from..end.min(from + LANES as u32);
-            scratch.draw(bootstrap.seed, resamples.clone());
-            scratch.sum(table);
-            scratch.subtract(table, absent);
+            scratch.draw(sampling, bootstrap.seed, resamples.clone());
+            scratch.score(table, scoring);
             moments.add(&scratch.differences, resamples.len(), all_images);
         }
         Ok(moments)
@@ -89,7 +125,7 @@ pub(super) fn spreads(
         total.merge(&moments);
         Ok::<_, Error>(())
     })?;
-    Ok((0..=table.classes).map(|item| total.spread(item)).collect())
+    Ok((0..items).map(|item| total.spread(item)).collect())
 }
 
 /// What a thread needs to sum [`LANES`] resamples.
@@ -98,62 +134,37 @@ struct Scratch {
     weights: Vec<Lanes>,
     /// The table's columns, summed over images.
     sums: Vec<Lanes>,
-    /// As [`Differences`]; NaN where a class is not labelled.
+    /// As [`Differences`].
     differences: Vec<Lanes>,
 }
 
 impl Scratch {
-    fn new(table: &Table) -> Self {
+    fn new(table: &Table, scoring: &impl Scoring) -> Self {
         let zeros = |n| vec![[0.0; LANES]; n];
         Self {
             weights: zeros(table.images()),
-            sums: zeros(table.columns()),
-            differences: zeros((table.classes + 1) * table.seeds),
+            sums: zeros(table.columns),
+            differences: zeros(scoring.items() * table.seeds),
         }
     }
 
-    /// Draws as many images as there are, with replacement; every resample has its own stream.
-    fn draw(&mut self, seed: u64, resamples: std::ops::Range<u32>) {
+    /// Draws images with replacement; every resample has its own stream.
+    fn draw(&mut self, sampling: &Sampling, seed: u64, resamples: std::ops::Range<u32>) {
         self.weights.fill([0.0; LANES]);
-        let images = self.weights.len() as u64;
+        let images = self.weights.len();
         for (lane, resample) in resamples.enumerate() {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             rng.set_stream(resample.into());
-            for _ in 0..images {
-                // Of 2^32 numbers as evenly as it goes: some images have one number more.
-                let image = (u64::from(rng.next_u32()) * images) >> 32;
-                self.weights[image as usize][lane] += 1.0;
-            }
+            // Of 2^32 numbers as evenly as it goes: some have one number more.
+            let below = |n: usize| ((u64::from(rng.next_u32()) * n as u64) >> 32) as usize;
+            sampling.draw(images, below, |image| self.weights[image][lane] += 1.0);
         }
     }
 
-    fn sum(&mut self, table: &Table) {
+    /// Sums the drawn images and scores the sums.
+    fn score(&mut self, table: &Table, scoring: &impl Scoring) {
         pulp::Arch::new().dispatch(Sum { table, weights: &self.weights, sums: &mut self.sums });
-    }
-
-    /// IoU and mIoU of the summed images, first arm minus second.
-    fn subtract(&mut self, table: &Table, absent: AbsentClass) {
-        let Table { classes, seeds, .. } = *table;
-        let (of_classes, of_miou) = self.differences.split_at_mut(classes * seeds);
-        let labelled = &self.sums[..classes];
-        let mut something = [0.0; LANES];
-        for of_class in labelled {
-            each(&mut something, |lane, sum| sum + of_class[lane]);
-        }
-        for seed in 0..seeds {
-            let [mut first, mut second] = [2 * seed, 2 * seed + 1]
-                .map(|network| Arm::new(&self.sums[table.hits(network)..][..2 * classes], absent));
-            for (class, labelled) in labelled.iter().enumerate() {
-                let (first, second) = (first.iou(class, labelled), second.iou(class, labelled));
-                each(&mut of_classes[class * seeds + seed], |lane, _| {
-                    if labelled[lane] > 0.0 { first[lane] - second[lane] } else { f64::NAN }
-                });
-            }
-            each(&mut of_miou[seed], |lane, _| {
-                let difference = first.miou(lane) - second.miou(lane);
-                if something[lane] > 0.0 { difference } else { f64::NAN }
-            });
-        }
+        scoring.subtract(table.seeds, &self.sums, &mut self.differences);
     }
 }
 
@@ -181,52 +192,5 @@ impl pulp::WithSimd for Sum<'_> {
                 }
             }
         }
-    }
-}
-
-/// One network's mIoU, class by class.
-struct Arm<'a> {
-    hits: &'a [Lanes],
-    predicted: &'a [Lanes],
-    /// Sum of the classes' IoU.
-    sum: Lanes,
-    /// Classes that have a say in the mean.
-    classes: Lanes,
-    absent: AbsentClass,
-}
-
-impl<'a> Arm<'a> {
-    fn new(columns: &'a [Lanes], absent: AbsentClass) -> Self {
-        let (hits, predicted) = columns.split_at(columns.len() / 2);
-        Self { hits, predicted, sum: [0.0; LANES], classes: [0.0; LANES], absent }
-    }
-
-    /// IoU of a class, 0 where it is absent; also takes it into the mean.
-    fn iou(&mut self, class: usize, labelled: &Lanes) -> Lanes {
-        let (hits, predicted) = (&self.hits[class], &self.predicted[class]);
-        let counts_absent = match self.absent {
-            AbsentClass::Skip => 0.0,
-            AbsentClass::Zero => 1.0,
-        };
-        let mut iou = [0.0; LANES];
-        for lane in 0..LANES {
-            let union = labelled[lane] + predicted[lane] - hits[lane];
-            // Without a branch, so that lanes stay vectors; hits of an absent class are 0.
-            iou[lane] = hits[lane] / union.max(1.0);
-            self.sum[lane] += iou[lane];
-            self.classes[lane] += if union > 0.0 { 1.0 } else { counts_absent };
-        }
-        iou
-    }
-
-    fn miou(&self, lane: usize) -> f64 {
-        self.sum[lane] / self.classes[lane]
-    }
-}
-
-/// Replaces every lane by a function of its index and value.
-fn each(lanes: &mut Lanes, of: impl Fn(usize, f64) -> f64) {
-    for (lane, value) in lanes.iter_mut().enumerate() {
-        *value = of(lane, *value);
     }
 }

@@ -1,43 +1,51 @@
-//! What mIoU needs of every image, sparse: pixels labelled, hit and predicted, by class.
+//! What scores need of every image, sparse: for mIoU pixels labelled, hit and predicted, by class.
 
 use crate::{Error, Result};
 
 use super::Run;
 
 /// Columns of numbers, one row an image, of which most are 0.
-///
-/// The columns: `classes` of labelled pixels; then for each network, the first arm's and the
-/// second's of each seed in turn, `classes` of hits and `classes` of predicted pixels.
 pub(super) struct Table {
-    pub(super) classes: usize,
     pub(super) seeds: usize,
-    /// Images in which a class is labelled.
-    pub(super) images_of_class: Vec<usize>,
+    /// Number of columns.
+    pub(super) columns: usize,
     /// Column and pixels, image by image.
     entries: Vec<(u32, f64)>,
     /// Where each image's entries start, and the end of the last's.
     starts: Vec<usize>,
 }
 
+/// First column of a network's hits; its predicted pixels follow.
+pub(super) fn hits(classes: usize, network: usize) -> usize {
+    classes * (1 + 2 * network)
+}
+
 impl Table {
-    /// The table of runs as [`paired`](super::runs::paired) gives them.
-    pub(super) fn new(classes: usize, first: &[Run<'_>], second: &[Run<'_>]) -> Result<Self> {
+    fn empty(seeds: usize, columns: usize) -> Self {
+        Self { seeds, columns, entries: Vec::new(), starts: vec![0] }
+    }
+
+    /// The table of runs as [`paired`](super::runs::paired) gives them, cells being those of
+    /// confusion matrices.
+    ///
+    /// Its columns: `classes` of labelled pixels; then for each network, the first arm's and the
+    /// second's of each seed in turn, `classes` of hits and `classes` of predicted pixels.
+    pub(super) fn of_matrices(
+        classes: usize,
+        first: &[Run<'_>],
+        second: &[Run<'_>],
+    ) -> Result<Self> {
         let seeds = first.len();
-        let mut table = Self {
-            classes,
-            seeds,
-            images_of_class: vec![0; classes],
-            entries: Vec::new(),
-            starts: vec![0],
-        };
+        let mut table = Self::empty(seeds, classes * (1 + 4 * seeds));
         let networks: Vec<_> =
             first.iter().zip(second).flat_map(|(a, b)| [(a, 1), (b, 2)]).collect();
-        let mut row = vec![0; table.columns()];
+        let mut row = vec![0; table.columns];
         for image in 0..first[0].images.len() {
             row.fill(0);
             for (k, &(run, arm)) in networks.iter().enumerate() {
                 let mut labelled = vec![0; classes];
-                let (hits, predicted) = row[table.hits(k)..][..2 * classes].split_at_mut(classes);
+                let (hits, predicted) =
+                    row[self::hits(classes, k)..][..2 * classes].split_at_mut(classes);
                 for &(cell, pixels) in &run.images[image] {
                     let (label, prediction) = split(cell, classes)?;
                     labelled[label] += pixels;
@@ -63,19 +71,44 @@ impl Table {
         Ok(table)
     }
 
-    /// Number of columns.
-    pub(super) fn columns(&self) -> usize {
-        self.classes * (1 + 4 * self.seeds)
-    }
-
-    /// First column of a network's hits; its predicted pixels follow.
-    pub(super) fn hits(&self, network: usize) -> usize {
-        self.classes * (1 + 2 * network)
+    /// The table of runs whose cells are the given number of counts each, whatever they mean.
+    ///
+    /// Its columns: the counts of each network, the first arm's and the second's of each seed in
+    /// turn.
+    pub(super) fn of_counts(counts: usize, first: &[Run<'_>], second: &[Run<'_>]) -> Result<Self> {
+        let mut table = Self::empty(first.len(), counts * 2 * first.len());
+        let mut row = vec![0; table.columns];
+        for image in 0..first[0].images.len() {
+            row.fill(0);
+            let networks = first.iter().zip(second).flat_map(|(first, second)| [first, second]);
+            for (run, row) in networks.zip(row.chunks_exact_mut(counts.max(1))) {
+                for &(index, count) in &run.images[image] {
+                    *row.get_mut(index as usize).ok_or(Error::Count { index, counts })? += count;
+                }
+            }
+            table.push(&row);
+        }
+        Ok(table)
     }
 
     /// Number of images.
     pub(super) fn images(&self) -> usize {
         self.starts.len() - 1
+    }
+
+    /// Of each of the first columns, in how many images of each run of consecutive ones it is not 0.
+    pub(super) fn images_with(&self, columns: usize, runs: &[usize]) -> Vec<Vec<usize>> {
+        let mut counts = vec![vec![0; runs.len()]; columns];
+        let run_of_image =
+            (0..).zip(runs).flat_map(|(run, images)| std::iter::repeat_n(run, *images));
+        for (image, run) in run_of_image.enumerate() {
+            for &(column, _) in self.image(image) {
+                if let Some(counts) = counts.get_mut(column as usize) {
+                    counts[run] += 1;
+                }
+            }
+        }
+        counts
     }
 
     /// Column and pixels of an image, those that are not 0.
@@ -84,9 +117,6 @@ impl Table {
     }
 
     fn push(&mut self, row: &[u64]) {
-        for (images, labelled) in self.images_of_class.iter_mut().zip(row) {
-            *images += usize::from(*labelled > 0);
-        }
         let filled = (0..).zip(row).filter(|(_, pixels)| **pixels > 0);
         self.entries.extend(filled.map(|(column, pixels)| (column, *pixels as f64)));
         self.starts.push(self.entries.len());

@@ -4,6 +4,8 @@
 //! experiment draws images and pairs from it with replacement. So the truth, the difference of mIoU
 //! to be expected of a drawn pair over all images, is a mean over all pairs and needs no estimate.
 
+pub(crate) mod drives;
+
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use rayon::prelude::*;
