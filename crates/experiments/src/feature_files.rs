@@ -1,6 +1,7 @@
 //! A frozen backbone's features in files: computed once, for every run that asks for the same.
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context, ensure};
 use candle_core::safetensors::MmapedSafetensors;
@@ -25,7 +26,15 @@ pub struct FeatureFolder {
 pub struct FeatureFiles {
     views: Vec<View>,
     stages: usize,
-    files: Vec<MmapedSafetensors>,
+    files: Vec<Mapped>,
+}
+
+/// One of them.
+struct Mapped {
+    file: PathBuf,
+    tensors: MmapedSafetensors,
+    /// Its size and the time of its last change when it was checked.
+    seen: (u64, SystemTime),
 }
 
 impl FeatureFiles {
@@ -47,17 +56,19 @@ impl FeatureFiles {
         std::fs::create_dir_all(&own).with_context(|| own.display().to_string())?;
         // Two processes that want the same features make them once.
         let _lock = lock::wait_for(&folder.path.join(format!("{key}.lock")))?;
-        let notes = Notes::from([("key".to_owned(), key.to_owned())]);
         let (mut files, mut stages) = (Vec::with_capacity(images), 0);
         for image in 0..images {
             interrupt::check()?;
             let file = own.join(format!("{image:06}.safetensors"));
+            // The image as well: a file of another one is as whole.
+            let notes = [("key", key.to_owned()), ("image", image.to_string())];
+            let notes: Notes = notes.map(|(name, text)| (name.to_owned(), text)).into();
             let whole = tensor_file::read(&file).is_ok_and(|(_, found)| found == notes);
             if !whole {
                 tensor_file::write(&file, &named(make(image)?), &notes)?;
             }
-            let (one, mapped) = (std::fs::metadata(&file)?.len(), map(&file)?);
-            let all = one.saturating_mul(images as u64);
+            let (seen, tensors) = (size_and_time(&file)?, map(&file)?);
+            let all = seen.0.saturating_mul(images as u64);
             ensure!(
                 image > 0 || all <= folder.limit_bytes,
                 "the features of {images} images take about {} MiB in {}, more than the limit of \
@@ -66,8 +77,8 @@ impl FeatureFiles {
                 own.display(),
                 folder.limit_bytes >> 20
             );
-            stages = mapped.tensors().len() / views.len().max(1);
-            files.push(mapped);
+            stages = tensors.tensors().len() / views.len().max(1);
+            files.push(Mapped { file, tensors, seen });
         }
         Ok(Self { views: views.to_vec(), stages, files })
     }
@@ -76,14 +87,28 @@ impl FeatureFiles {
     ///
     /// # Errors
     ///
-    /// A view that was not made.
+    /// A view that was not made, or a file that was changed since it was checked.
     pub fn get(&self, image: usize, view: View) -> anyhow::Result<Vec<Tensor>> {
         let at = self.views.iter().position(|&other| other == view);
         let at = at.context("the features of this view were not computed")?;
-        let stages = 0..self.stages;
-        let load = |stage| Ok(self.files[image].load(&name(at, stage), &Device::Cpu)?);
-        stages.map(load).collect()
+        let Mapped { file, tensors, seen } = &self.files[image];
+        let unchanged = || -> anyhow::Result<()> {
+            let what = "changed while the program ran: start again, and it is made anew";
+            ensure!(size_and_time(file)? == *seen, "{}: {what}", file.display());
+            Ok(())
+        };
+        unchanged()?;
+        let load = |stage| Ok(tensors.load(&name(at, stage), &Device::Cpu)?);
+        let maps = (0..self.stages).map(load).collect::<anyhow::Result<_>>()?;
+        unchanged()?;
+        Ok(maps)
     }
+}
+
+fn size_and_time(file: &Path) -> anyhow::Result<(u64, SystemTime)> {
+    let context = || file.display().to_string();
+    let found = std::fs::metadata(file).with_context(context)?;
+    Ok((found.len(), found.modified().with_context(context)?))
 }
 
 fn name(view: usize, stage: usize) -> String {
@@ -141,7 +166,30 @@ mod tests {
         *bytes.last_mut().unwrap() ^= 1;
         std::fs::write(&file, bytes).unwrap();
         assert_eq!(open("a").1, [1]);
+        // Whole, but another image's.
+        std::fs::copy(dir.path().join("a/000002.safetensors"), &file).unwrap();
+        assert_eq!(open("a").1, [1]);
         assert_eq!(open("b").1, [0, 1, 2], "another key has files of its own");
+    }
+
+    #[test]
+    fn a_file_that_is_changed_or_cut_short_while_it_is_mapped_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = FeatureFolder { path: dir.path().into(), limit_bytes: 1 << 20 };
+        let file = dir.path().join("a/000001.safetensors");
+        for cut in [0, 1] {
+            let mut make = |image| Ok(maps(image));
+            let files = FeatureFiles::open(&folder, "a", &VIEWS, 3, &mut make).unwrap();
+            let mut bytes = std::fs::read(&file).unwrap();
+            *bytes.last_mut().unwrap() ^= 1;
+            bytes.truncate(bytes.len() - cut);
+            // Later than a clock's step after the file was made.
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::fs::write(&file, bytes).unwrap();
+            let message = files.get(1, View::Plain).unwrap_err().to_string();
+            assert!(message.contains("000001.safetensors: changed while"), "{message}");
+            assert!(files.get(0, View::Plain).is_ok());
+        }
     }
 
     #[test]
