@@ -54,6 +54,8 @@ enum Command {
     Compress(passed_on::Args),
     /// Say whether a record's numbers hold; `verify --help` says how.
     Verify(passed_on::Args),
+    /// Say whether data at hand are those of records; `identify --help` says how.
+    Identify(passed_on::Args),
     /// Score predictions saved as PNGs; `score --help` says how.
     Score(passed_on::Args),
     Tables(tables::Args),
@@ -86,6 +88,7 @@ fn run(project: &Project, command: &Command) -> anyhow::Result<ExitCode> {
         Command::Predict(args) => return passed_on::run(project, "predict", args),
         Command::Compress(args) => return passed_on::run(project, "compress", args),
         Command::Verify(args) => return passed_on::run(project, "verify", args),
+        Command::Identify(args) => return passed_on::run(project, "identify", args),
         Command::Score(args) => return passed_on::run(project, "score", args),
         Command::Tables(args) => tables::run(project, args)?,
         Command::Bench(args) => bench::run(project, args)?,

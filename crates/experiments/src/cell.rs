@@ -59,8 +59,8 @@ pub(crate) fn run(
     })?;
     let evaluation_s = start.elapsed().as_secs_f64();
     if cell.seed == 0 {
-        let (arm, test, classes) = (&cell.arm, &data.test, &data.classes);
-        let finished = pictures::Finished { arm, parser: &parser, config, test, classes };
+        let (stem, test, classes) = (&cell.file_stem(), &data.test, &data.classes);
+        let finished = pictures::Finished { stem, parser: &parser, config, test, classes };
         pictures::draw(&out_dir.join(pictures::folder(&data.facts)), &finished)?;
     }
     let trainable: usize = parameters.trainable().values().map(|var| var.elem_count()).sum();

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use run_record::Record;
 
 use crate::parameters::{Parameters, is_statistic};
 use crate::parser::Parser;
@@ -77,18 +78,20 @@ impl Snapshot {
         tensor_file::write(file, &self.0, &of_cell(cell_hash))
     }
 
-    /// Reads a file of [`Self::write`], made for the cell of this hash.
+    /// Reads a file of [`Self::write`], made for the record's cell.
     ///
     /// # Errors
     ///
     /// A file that is missing, damaged or another cell's.
-    pub fn read(file: &Path, cell_hash: &str) -> anyhow::Result<Self> {
+    pub fn read(file: &Path, record: &Record) -> anyhow::Result<Self> {
         let (tensors, notes) = tensor_file::read(file).context("reading the checkpoint")?;
+        let hashes = [Some(&record.cell_hash), record.formerly.as_ref()];
         ensure!(
-            notes == of_cell(cell_hash),
-            "the checkpoint {}: of cell {}, not of {cell_hash}",
+            hashes.into_iter().flatten().any(|hash| notes == of_cell(hash)),
+            "the checkpoint {}: of cell {}, not of {}",
             file.display(),
-            notes.get(CELL).map_or("unknown", String::as_str)
+            notes.get(CELL).map_or("unknown", String::as_str),
+            record.cell_hash
         );
         Ok(Self(tensors))
     }

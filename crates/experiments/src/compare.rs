@@ -5,10 +5,11 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use run_record::Record;
+use run_record::{Record, name_differences};
 use seg_metrics::Protocol;
 use seg_metrics::stats::{Bootstrap, ClassDifference, Comparison, Run, Verdict, compare};
 
+use crate::mixture::{mixture, other_inputs};
 use crate::table;
 
 /// The records of one arm, a seed each.
@@ -24,7 +25,8 @@ pub struct Arm<'r> {
 ///
 /// # Errors
 ///
-/// Arms that were not scored on the same images by the same protocol, or have no seed in common.
+/// An arm whose records are not seeds of one cell, arms that were not scored on the same images by
+/// the same protocol, or have no seed in common.
 pub fn compare_arms(first: &Arm<'_>, second: &Arm<'_>) -> anyhow::Result<Comparison> {
     let names = || format!("comparing {} with {}", first.name, second.name);
     let seeds = |arm: &Arm<'_>| -> BTreeSet<u64> {
@@ -32,6 +34,11 @@ pub fn compare_arms(first: &Arm<'_>, second: &Arm<'_>) -> anyhow::Result<Compari
     };
     let common: BTreeSet<u64> = seeds(first).intersection(&seeds(second)).copied().collect();
     let one = first.records.first().with_context(names)?;
+    for arm in [first, second] {
+        if let Some(mixture) = mixture(arm) {
+            bail!("{}: the records of {} are a mixture: {mixture}", names(), arm.name);
+        }
+    }
     for record in first.records.iter().chain(&second.records) {
         same_test(one, record).with_context(names)?;
     }
@@ -66,13 +73,18 @@ struct SeedCounts {
 
 fn same_test(a: &Record, b: &Record) -> anyhow::Result<()> {
     ensure!(
-        a.protocol == b.protocol && a.dataset.classes == b.dataset.classes,
+        a.protocol == b.protocol,
         "one was scored by {} over {} classes, the other by {} over {}",
         a.protocol,
         a.dataset.classes.len(),
         b.protocol,
         b.dataset.classes.len()
     );
+    let classes = match (&a.dataset.class_table, &b.dataset.class_table) {
+        (Some(a), Some(b)) => a.differences(b),
+        _ => name_differences(&a.dataset.classes, &b.dataset.classes),
+    };
+    ensure!(classes.is_empty(), "they are of different classes: {}", classes.join("; "));
     let test = |record: &Record| record.dataset.fingerprints.get("test").cloned();
     ensure!(
         test(a) == test(b),
@@ -144,6 +156,7 @@ pub fn markdown(request: &Request) -> anyhow::Result<String> {
         let found = compare_arms(&first, &second)?;
         let classes = &first.records[0].dataset.classes;
         text += &section(&found, (&first.name, &second.name), classes);
+        text += &marks(&first, &second);
     }
     Ok(text)
 }
@@ -159,6 +172,28 @@ pub fn section(found: &Comparison, (first, second): (&str, &str), classes: &[Str
     text
 }
 
+/// What a reader must know of the data of two arms, as Markdown; empty where it is the same and
+/// known.
+pub fn marks(first: &Arm<'_>, second: &Arm<'_>) -> String {
+    let mut text = String::new();
+    if let ([a, ..], [b, ..]) = (&*first.records, &*second.records) {
+        let other = other_inputs(a, b);
+        if !other.is_empty() {
+            let _ = writeln!(text, "**Made from other inputs**: {}.\n", other.join("; "));
+        }
+    }
+    for arm in [first, second] {
+        if arm.records.iter().any(|record| !record.is_of_known_inputs()) {
+            let _ = writeln!(
+                text,
+                "Of unknown data, as its records say it alone: {}.\n",
+                table::code(&arm.name)
+            );
+        }
+    }
+    text
+}
+
 /// How many classes show no difference, as a sentence.
 pub fn silent_classes(found: &Comparison) -> String {
     let is_silent = |class: &&ClassDifference| {
@@ -170,14 +205,20 @@ pub fn silent_classes(found: &Comparison) -> String {
 
 /// Records of a file, of a folder, or of the `cells` in a sweep's output folder.
 fn read(path: &Path) -> anyhow::Result<Vec<Record>> {
+    Ok(files(path)?.into_iter().map(|(_, record)| record).collect())
+}
+
+/// The same with their files.
+pub(crate) fn files(path: &Path) -> anyhow::Result<Vec<(PathBuf, Record)>> {
     ensure!(path.exists(), "{}: there is no such file or folder of records", path.display());
     if path.is_file() {
-        return Ok(vec![Record::read(path)?]);
+        return Ok(vec![(path.to_owned(), Record::read(path)?)]);
     }
     let cells = path.join("cells");
-    let records = Record::read_dir(if cells.is_dir() { &cells } else { path })?;
+    let records = Record::files(if cells.is_dir() { &cells } else { path })?;
     ensure!(!records.is_empty(), "{}: the folder holds no records", path.display());
-    Ok(records)
+    let read = |file: PathBuf| Ok((file.clone(), Record::read(file)?));
+    records.into_iter().map(read).collect()
 }
 
 fn by_arm(records: &[Record]) -> Vec<Arm<'_>> {

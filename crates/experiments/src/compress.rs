@@ -13,7 +13,7 @@ use crate::checkpoint::{self, Snapshot};
 use crate::config::CellConfig;
 use crate::data::{Examples, Inputs, View, pixels};
 use crate::datasets::with_flag;
-use crate::eval::{self, Trained};
+use crate::eval::{self, Scored, Trained};
 use crate::evaluate::forward_macs;
 use crate::parser::{Parser, Phase};
 use crate::provenance;
@@ -44,7 +44,7 @@ pub fn compress(request: &Request) -> anyhow::Result<String> {
     network.record = record_of(&network.record)?;
     let before = eval::load(&network)?;
     let file = network.checkpoint_file(&before.record)?;
-    let mut all = Snapshot::read(&file, &before.record.cell_hash)?.0;
+    let mut all = Snapshot::read(&file, &before.record)?.0;
     let (context, weights) = (&before.config.model.context, context_of(&all));
     let Compressed { config: smaller, weights, kept } = context.compressed(&weights)?;
     let (from, to) = (context.hidden_channels, smaller.hidden_channels);
@@ -57,7 +57,7 @@ pub fn compress(request: &Request) -> anyhow::Result<String> {
     all.extend(weights.into_iter().map(|(name, t)| (format!("{CONTEXT}{name}"), t)));
 
     let mut record = before.record.clone();
-    record.version = run_record::RECORD_VERSION;
+    (record.version, record.formerly) = (run_record::RECORD_VERSION, None);
     record.cell.config["model"]["context"]["hidden_channels"] = to.into();
     record.cell_hash = record.cell.hash();
     let config = CellConfig::from_value(&record.cell.config)?;
@@ -73,7 +73,7 @@ pub fn compress(request: &Request) -> anyhow::Result<String> {
     record.checkpoint_sha256 = Some(provenance::sha256(&bytes));
     let mut after = Trained { record, config, parser, protocol: before.protocol };
 
-    let (scores, _) = eval::scored(&after, &network)?;
+    let Scored { scores, .. } = eval::scored(&after, &network)?;
     let dataset = before.config.dataset.open(network.data_root.as_deref(), Split::Test);
     let examples = Examples::new(dataset.map_err(with_flag)?)?;
     let image = pixels(&*examples.sample(0)?, View::Plain)?;

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::evaluate::views;
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use backbone::{BackboneConfig, Phase};
 use dense_rnn::DenseRnnConfig;
+use run_record::INPUTS;
 use scene_data::{AugmentConfig, ClassWeights, DatasetConfig};
 
 /// Everything that decides a cell's numbers besides its seed.
@@ -14,7 +15,8 @@ use scene_data::{AugmentConfig, ClassWeights, DatasetConfig};
 pub struct CellConfig {
     /// Which images.
     pub dataset: DatasetConfig,
-    /// SHA-256 of each split's images and labels, where the set must be exactly this one.
+    /// SHA-256 of each input, by the names of [`run_record::INPUTS`]: what a sweep names must be
+    /// what is found, and a plan names all, so that a cell's hash is of its inputs as well.
     #[serde(default)]
     pub fingerprints: BTreeMap<String, String>,
     /// The network.
@@ -401,7 +403,12 @@ impl CellConfig {
     }
 
     fn check(&self) -> anyhow::Result<()> {
-        let Self { model, training: t, evaluation, .. } = self;
+        let Self { model, training: t, evaluation, fingerprints, .. } = self;
+        for name in fingerprints.keys().filter(|name| !INPUTS.contains(&name.as_str())) {
+            let known = INPUTS.map(|name| format!("`{name}`")).join(", ");
+            let wrong = format!("fingerprints: unknown field `{name}`, expected one of {known}");
+            bail!(run_record::with_nearest(&wrong));
+        }
         views::check(evaluation)?;
         model.context.check()?;
         let positive = [

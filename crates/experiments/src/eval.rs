@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use run_record::{DeviceChoice, Record};
-use scene_data::{LabelFiles, LabelMap, Split};
+use scene_data::{FingerprintCache, LabelFiles, LabelMap, Split};
 use seg_metrics::Protocol;
 
 use crate::checkpoint::{self, Snapshot};
@@ -15,7 +15,7 @@ use crate::evaluate::{Scores, evaluate_with};
 use crate::parser::Parser;
 use crate::pretrained::{self, Pretrained};
 use crate::progress::Progress;
-use crate::{device, provenance, score};
+use crate::{device, inputs, provenance, score};
 
 /// What is to be evaluated.
 #[derive(Debug, Clone)]
@@ -32,6 +32,8 @@ pub struct Request {
     pub device: DeviceChoice,
     /// Which images.
     pub split: Split,
+    /// Whether the images may be others than the record's, of the same classes.
+    pub other_images: bool,
     /// `key=value` changes of `evaluation`, such as `scales=[0.75,1]`.
     pub set: Vec<String>,
     /// Where predictions go, in the dataset's own encoding.
@@ -53,10 +55,14 @@ pub(crate) struct Trained {
 /// A record, checkpoint, dataset or weights that do not belong together.
 pub fn eval(request: &Request) -> anyhow::Result<String> {
     let trained = load(request)?;
-    let (scores, names) = scored(&trained, request)?;
+    let Scored { scores, classes, other_images } = scored(&trained, request)?;
     let images = scores.images.len();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    Ok(score::of_matrix(trained.protocol, images, &names, scores.total()).text)
+    let names: Vec<&str> = classes.iter().map(String::as_str).collect();
+    let mut text = score::of_matrix(trained.protocol, images, &names, scores.total()).text;
+    if let Some(other) = other_images {
+        text += &format!("\n{other}\n");
+    }
+    Ok(text)
 }
 
 /// Evaluates a record's network as the record says, and holds the numbers against it.
@@ -66,7 +72,7 @@ pub fn eval(request: &Request) -> anyhow::Result<String> {
 /// As [`eval`]'s, and any number that differs.
 pub fn verify(request: &Request) -> anyhow::Result<String> {
     let trained = load(request)?;
-    let (scores, _) = scored(&trained, request)?;
+    let Scored { scores, .. } = scored(&trained, request)?;
     let (found, said) = (scores.metrics(), &trained.record.metrics);
     let differs = scores.images.iter().zip(&trained.record.images).filter(|(a, b)| a != b).count();
     ensure!(
@@ -102,7 +108,7 @@ pub(crate) fn load(request: &Request) -> anyhow::Result<Trained> {
     let pretrained = pretrained.as_ref();
     let (parser, parameters) = Parser::build(&config.model, classes, seed, pretrained, &device)?;
     let file = request.checkpoint_file(&record)?;
-    Snapshot::read(&file, &record.cell_hash)?.restore(&parser, &parameters)?;
+    Snapshot::read(&file, &record)?.restore(&parser, &parameters)?;
     let found = provenance::sha256(&std::fs::read(&file)?);
     ensure!(
         record.checkpoint_sha256.as_ref().is_none_or(|of_record| *of_record == found),
@@ -133,23 +139,30 @@ impl Request {
         if config.model.backbone_mode != BackboneMode::Frozen {
             return Ok(None);
         }
-        let none = "none".to_owned();
-        let recorded = record.weights_sha256.as_ref().unwrap_or(&none);
+        // Those of the values, whatever the file that holds them, where the cell's hash has them.
+        let of_values = record.cell.fingerprints().remove(inputs::WEIGHTS);
+        let recorded = of_values.as_ref().or(record.weights_sha256.as_ref());
+        let recorded = recorded.map_or("none", String::as_str);
         let Some(path) = &self.weights else {
             bail!(
                 "{}: its backbone was frozen, so that its checkpoint does not hold it: pass --weights \
-                 PATH, the weights that it began with, of SHA-256 {recorded}",
-                self.record.display()
+                 PATH, the weights that it began with, of SHA-256 {}",
+                self.record.display(),
+                record.weights_sha256.as_deref().unwrap_or(recorded)
             );
         };
-        let found = Pretrained::find(path, &config.model.backbone)?.map(Pretrained::backbone_alone);
-        let sha256 = found.as_ref().map_or(&none, |weights| &weights.sha256);
+        let found = Pretrained::find(path, &config.model.backbone)?;
+        let sha256 = found.as_ref().map(|weights| match of_values {
+            Some(_) => weights.values_sha256(),
+            None => weights.sha256.clone(),
+        });
+        let sha256 = sha256.unwrap_or_else(|| "none".to_owned());
         ensure!(
             sha256 == recorded,
             "--weights {} have SHA-256 {sha256}, the record's had {recorded}",
             path.display()
         );
-        Ok(found)
+        Ok(found.map(Pretrained::backbone_alone))
     }
 
     /// The record's checkpoint: in `checkpoints` beside the record's folder, or, where the two were
@@ -200,22 +213,30 @@ fn set_evaluation(config: &mut serde_json::Value, change: &str) -> anyhow::Resul
     Ok(())
 }
 
-/// The scores of a network on the images of a request, and the classes' names.
-pub(crate) fn scored(
-    trained: &Trained,
-    request: &Request,
-) -> anyhow::Result<(Scores, Vec<String>)> {
+/// What a network scored.
+pub(crate) struct Scored {
+    pub(crate) scores: Scores,
+    /// The classes' names.
+    classes: Vec<String>,
+    /// That the images are not those of the record, where they are not.
+    other_images: Option<String>,
+}
+
+/// The scores of a network on the images of a request.
+pub(crate) fn scored(trained: &Trained, request: &Request) -> anyhow::Result<Scored> {
     let Trained { record, config, parser, protocol } = trained;
     let root = request.data_root.as_deref();
     let dataset = config.dataset.open(root, request.split).map_err(with_flag)?;
     let name = request.split.to_string();
-    let fingerprint = dataset.fingerprint()?;
+    inputs::same_classes(&record.dataset, &inputs::class_table(&*dataset))?;
+    let fingerprint = dataset.fingerprint_in(&FingerprintCache::of_user())?;
     let expected = record.dataset.fingerprints.get(&name);
-    ensure!(
-        expected.is_none_or(|expected| *expected == fingerprint),
-        "{name}: not the images of the record: SHA-256 {fingerprint}, recorded {}",
-        expected.cloned().unwrap_or_default()
-    );
+    let other_images = expected.filter(|expected| **expected != fingerprint).map(|expected| {
+        format!("{name}: not the images of the record: SHA-256 {fingerprint}, recorded {expected}")
+    });
+    if let Some(other) = other_images.as_ref().filter(|_| !request.other_images) {
+        bail!("{other}; `eval --other-images` scores other images of the same classes");
+    }
     let files = match &request.save_predictions {
         Some(folder) => {
             std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
@@ -223,7 +244,7 @@ pub(crate) fn scored(
         }
         None => None,
     };
-    let names = dataset.classes().iter().map(|class| class.name.clone()).collect();
+    let classes = dataset.classes().iter().map(|class| class.name.clone()).collect();
     let mut examples = Examples::new(dataset)?;
     if config.model.backbone_mode == BackboneMode::Frozen {
         // As in training, so that the numbers are the same to the last bit.
@@ -238,5 +259,5 @@ pub(crate) fn scored(
         Ok(files.write(&folder.join(format!("{}.png", seen.sample.id)), &labels)?)
     });
     progress.finish();
-    Ok((scores?, names))
+    Ok(Scored { scores: scores?, classes, other_images })
 }

@@ -1,16 +1,15 @@
 //! What several cells share: a dataset, pretrained weights, the frozen backbone's features.
 
-use anyhow::ensure;
 use candle_core::Device;
 use run_record::DatasetFacts;
-use scene_data::{Class, DatasetConfig, SceneDataset, Split};
+use scene_data::{Class, DatasetConfig, FingerprintCache, SceneDataset, Split};
 use seg_metrics::Protocol;
 
 use crate::config::{BackboneMode, CellConfig, Flip, ModelConfig};
 use crate::data::{Examples, View};
 use crate::datasets::with_flag;
 use crate::feature_files::FeatureFolder;
-use crate::inputs;
+use crate::inputs::{self, CLASSES, WEIGHTS};
 use crate::interrupt;
 use crate::parameters::Parameters;
 use crate::parser::Parser;
@@ -49,24 +48,16 @@ impl Loaded {
         device: &Device,
     ) -> anyhow::Result<Self> {
         let root = settings.data_root.as_deref();
-        let splits = [Split::Train, Split::Val, Split::Test];
+        let cache = FingerprintCache::of_user();
         let mut facts = DatasetFacts { name: config.dataset.name().into(), ..Default::default() };
         let mut classes = Vec::new();
         let mut examples = Vec::new();
-        for split in splits {
+        for split in Split::ALL {
             interrupt::check()?;
             let dataset: Box<dyn SceneDataset> =
                 config.dataset.open(root, split).map_err(with_flag)?;
-            let fingerprint = dataset.fingerprint()?;
-            if let Some(expected) = config.fingerprints.get(&split.to_string()) {
-                ensure!(
-                    *expected == fingerprint,
-                    "{} {split}: the images are not those of the sweep: SHA-256 {fingerprint}, \
-                     expected {expected}",
-                    dataset.name()
-                );
-            }
-            facts.fingerprints.insert(split.to_string(), fingerprint);
+            // From here on a sample of another content is an error.
+            facts.fingerprints.insert(split.to_string(), dataset.fingerprint_in(&cache)?);
             facts.images.insert(split.to_string(), dataset.len() as u64);
             classes = dataset.classes().to_vec();
             facts.class_table = Some(inputs::class_table(&*dataset));
@@ -79,6 +70,12 @@ impl Loaded {
             Some(path) => Pretrained::find(path, &config.model.backbone)?,
             None => None,
         };
+        // What the plan found may have changed since.
+        let mut found = facts.fingerprints.clone();
+        found.extend(facts.class_table.iter().map(|table| (CLASSES.to_owned(), table.sha256())));
+        let weights = pretrained.iter().map(|weights| weights.values_sha256());
+        found.extend(weights.map(|weights| (WEIGHTS.to_owned(), weights)));
+        inputs::hold(&config.fingerprints, &found, config.dataset.name())?;
         let (of, weights) = (pretrained.as_ref(), settings.weights.as_deref());
         eprintln!("{}", Pretrained::line(of, weights, &config.model, device));
         let protocol = protocol_of(config)?;

@@ -12,7 +12,7 @@ use experiments::report;
 use experiments::reproduce::Published;
 use experiments::results::Results;
 use experiments::{
-    compare, compress, datasets, eval, interrupt, jobs, predict, reproduce, score, trial,
+    compare, compress, datasets, eval, identify, interrupt, jobs, predict, reproduce, score, trial,
 };
 use run_record::{Arm, Record, Sweep};
 use scene_data::Split;
@@ -111,6 +111,9 @@ Examples:
         /// Which images.
         #[arg(long, default_value = "test")]
         split: Split,
+        /// Score other images than the record's as well, of the same classes; the output says so.
+        #[arg(long)]
+        other_images: bool,
         /// Change how images are seen, a key of `evaluation`; may be given several times.
         #[arg(long, value_name = "KEY=VALUE")]
         set: Vec<String>,
@@ -154,6 +157,25 @@ Examples:
     Verify {
         #[command(flatten)]
         network: Network,
+    },
+    /// Say whether data and weights at hand are those of records; give records made before cells
+    /// held their inputs what is shown.
+    #[command(after_help = "Examples:
+  cargo xtask identify CELL.json --data-root DIR --weights PATH
+  cargo xtask identify crates/experiments/results/camvid --data-root DIR --weights PATH --out-dir new")]
+    Identify {
+        /// Records, folders of records or sweeps' output folders.
+        #[arg(required = true, value_name = "RECORDS")]
+        records: Vec<PathBuf>,
+        /// The root folder of the dataset.
+        #[arg(long, value_name = "DIR")]
+        data_root: Option<PathBuf>,
+        /// The pretrained weights that backbones began with, a file or a folder.
+        #[arg(long, value_name = "PATH")]
+        weights: Option<PathBuf>,
+        /// Where records made before go, in today's form.
+        #[arg(long, value_name = "DIR")]
+        out_dir: Option<PathBuf>,
     },
     /// Score predictions that are saved as PNGs in the dataset's own encoding.
     #[command(
@@ -217,6 +239,7 @@ impl Network {
     fn request(self) -> eval::Request {
         let Self { record, checkpoint, data_root, weights, on: OnDevice { device } } = self;
         let (split, set, save_predictions) = (Split::Test, Vec::new(), None);
+        let other_images = false;
         eval::Request {
             record,
             checkpoint,
@@ -224,6 +247,7 @@ impl Network {
             weights,
             device,
             split,
+            other_images,
             set,
             save_predictions,
         }
@@ -299,9 +323,10 @@ fn run(command: Command) -> anyhow::Result<()> {
             print!("{text}");
             Ok(())
         }
-        Command::Eval { network, split, set, save_predictions } => {
+        Command::Eval { network, split, other_images, set, save_predictions } => {
             interrupt::listen()?;
-            let request = eval::Request { split, set, save_predictions, ..network.request() };
+            let network = network.request();
+            let request = eval::Request { split, other_images, set, save_predictions, ..network };
             print!("{}", eval::eval(&request)?);
             Ok(())
         }
@@ -320,6 +345,12 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Verify { network } => {
             interrupt::listen()?;
             print!("{}", eval::verify(&network.request())?);
+            Ok(())
+        }
+        Command::Identify { records, data_root, weights, out_dir } => {
+            interrupt::listen()?;
+            let request = identify::Request { records, data_root, weights, out_dir };
+            print!("{}", identify::identify(&request)?);
             Ok(())
         }
         Command::Score { protocol, labels, predictions, json } => {

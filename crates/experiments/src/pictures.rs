@@ -12,6 +12,7 @@ use crate::config::{CellConfig, ModelConfig};
 use crate::data::{Examples, Inputs};
 use crate::evaluate::predict;
 use crate::parser::Parser;
+use crate::provenance;
 
 /// Width of the frame around a unit that looks, in pixels.
 const FRAME: u32 = 2;
@@ -23,12 +24,15 @@ const SHOWN: usize = 4;
 const ATTENTION_WIDTH: u32 = 240;
 
 /// Where the pictures of one test split are below a sweep's folder, whose arms may be scored on
-/// several: `N-image.png` and `N-truth.png` for test image N, `N-ARM.png`, `errors/N-ARM.png` and
-/// `attention/N-ARM.png` for an arm, `classes.json` for the colours.
+/// several: `N-image.png` and `N-truth.png` for test image N, `N-CELL.png`, `errors/N-CELL.png` and
+/// `attention/N-CELL.png` for a cell, by the stem of its record's file, so that no other
+/// configuration's are taken for its own; `classes.json` for the colours.
+///
+/// The folder's name is of the test split and of the classes.
 pub fn folder(dataset: &DatasetFacts) -> PathBuf {
     let of_test = dataset.fingerprints.get(&Split::Test.to_string());
-    let name = of_test.and_then(|fingerprint| fingerprint.get(..12)).unwrap_or("test");
-    Path::new("pictures").join(name)
+    let both = format!("{of_test:?} {:?} {:?}", dataset.classes, dataset.class_table);
+    Path::new("pictures").join(&provenance::sha256(both.as_bytes())[..12])
 }
 
 /// Which of so many test images are shown: a few, spread over all.
@@ -40,8 +44,8 @@ pub fn shown(images: usize) -> impl Iterator<Item = usize> {
 /// What a finished cell has to show.
 #[derive(Clone, Copy)]
 pub struct Finished<'a> {
-    /// Its arm's name.
-    pub arm: &'a str,
+    /// The stem of its record's file.
+    pub stem: &'a str,
     /// The network.
     pub parser: &'a Parser,
     /// What it was trained and is scored by.
@@ -59,7 +63,7 @@ pub struct Finished<'a> {
 ///
 /// An image that cannot be read or taken, or a folder that cannot be written.
 pub fn draw(folder: &Path, finished: &Finished<'_>) -> anyhow::Result<()> {
-    let &Finished { arm, parser, config, test, classes } = finished;
+    let &Finished { stem, parser, config, test, classes } = finished;
     for index in shown(test.len()) {
         let sample = test.sample(index)?;
         let truth = &sample.labels;
@@ -69,11 +73,11 @@ pub fn draw(folder: &Path, finished: &Finished<'_>) -> anyhow::Result<()> {
         save(&picture, &folder.join(format!("{index}-truth.png")))?;
         let prediction = predict(parser, test, index, &config.evaluation)?;
         let picture = coloured(&prediction, size, classes);
-        save(&picture, &folder.join(format!("{index}-{arm}.png")))?;
+        save(&picture, &folder.join(format!("{index}-{stem}.png")))?;
         let picture = errors(truth, &prediction);
-        save(&picture, &folder.join("errors").join(format!("{index}-{arm}.png")))?;
+        save(&picture, &folder.join("errors").join(format!("{index}-{stem}.png")))?;
         if let Some(picture) = attention(finished, &sample, index)? {
-            save(&picture, &folder.join("attention").join(format!("{index}-{arm}.png")))?;
+            save(&picture, &folder.join("attention").join(format!("{index}-{stem}.png")))?;
         }
     }
     let colours = classes.iter().map(|class| json!({ "name": class.name, "color": class.color }));

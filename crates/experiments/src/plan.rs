@@ -8,6 +8,7 @@ use run_record::{Cell, DeviceChoice, Record, Sweep};
 
 use crate::config::{BackboneMode, CellConfig};
 use crate::feature_files::FeatureFolder;
+use crate::inputs::{self, Fingerprints};
 use crate::parser::Stages;
 use crate::provenance;
 use crate::report::Photographs;
@@ -70,36 +71,53 @@ pub enum Stale {
     Rerun,
 }
 
-/// A plan's file: TOML. The cells follow from the sweep; their names are there to be read, and to
-/// notice a program that would make others.
+/// A plan's file: TOML. The cells follow from the sweep and its inputs; their names are there to be
+/// read, and to notice a program that would make others.
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     cells: Vec<String>,
+    /// What each arm is run on.
+    #[serde(default)]
+    inputs: BTreeMap<String, Fingerprints>,
     settings: Settings,
     sweep: Sweep,
 }
 
 impl Plan {
-    /// The plan of a sweep's cells, each checked; `origin` is what errors call the sweep.
+    /// The plan of a sweep's cells on the inputs that are there, each checked; `origin` is what
+    /// errors call the sweep.
     ///
     /// # Errors
     ///
-    /// A configuration that makes no sense, or a frozen backbone without weights.
+    /// A configuration that makes no sense, a frozen backbone without weights, a dataset or weights
+    /// that cannot be read or are not those that the sweep names.
     pub fn of(
         sweep: Sweep,
         origin: &Path,
         settings: Settings,
         out_dir: PathBuf,
     ) -> anyhow::Result<Self> {
+        let of_plan = settings.clone();
+        let mut found = inputs::Finder::new(&of_plan);
+        Self::on(sweep, origin, settings, out_dir, &mut |_, config| found.of(config))
+    }
+
+    /// The plan of a sweep's cells on the inputs that `found` says.
+    fn on(
+        sweep: Sweep,
+        origin: &Path,
+        settings: Settings,
+        out_dir: PathBuf,
+        found: &mut dyn FnMut(&Cell, &CellConfig) -> anyhow::Result<Fingerprints>,
+    ) -> anyhow::Result<Self> {
         let context = |cell: &Cell| format!("arm {} of {}", cell.arm, origin.display());
-        let checked = |mut cell: Cell| {
+        let checked = |cell: Cell| {
             let config = CellConfig::from_value(&cell.config).with_context(|| context(&cell))?;
-            // With every default spelled out: a changed default makes another cell.
-            cell.config = serde_json::to_value(&config)?;
             Ok((cell, config))
         };
-        let cells = sweep.cells().into_iter().map(checked).collect::<anyhow::Result<Vec<_>>>()?;
+        let mut cells =
+            sweep.cells().into_iter().map(checked).collect::<anyhow::Result<Vec<_>>>()?;
         for (cell, config) in &cells {
             Stages::of(&config.model, &config.model.backbone.stages()?)
                 .with_context(|| context(cell))?;
@@ -109,7 +127,23 @@ impl Plan {
                  a file or a folder that holds it"
             );
         }
+        // Once all are known to make sense: what is found on disk may take a while.
+        for (cell, config) in &mut cells {
+            config.fingerprints = found(cell, config)?;
+            // With every default spelled out: a changed default makes another cell.
+            cell.config = serde_json::to_value(&*config)?;
+        }
         Ok(Self { sweep, cells, settings, out_dir })
+    }
+
+    /// Holds the inputs that are there now against the plan's.
+    ///
+    /// # Errors
+    ///
+    /// A dataset or weights that cannot be read, or that are others.
+    pub fn check_inputs(&self) -> anyhow::Result<()> {
+        let mut found = inputs::Finder::new(&self.settings);
+        self.cells.iter().try_for_each(|(_, config)| found.of(config).map(drop))
     }
 
     /// Writes the plan into its output folder, under a name that is its content's, so that it is
@@ -127,7 +161,10 @@ impl Plan {
         for path in paths.into_iter().flatten() {
             *path = std::path::absolute(&*path).with_context(|| path.display().to_string())?;
         }
-        let file = File { cells: self.stems(), settings, sweep: self.sweep.clone() };
+        let of =
+            |(cell, config): &(Cell, CellConfig)| (cell.arm.clone(), config.fingerprints.clone());
+        let inputs = self.cells.iter().map(of).collect();
+        let file = File { cells: self.stems(), inputs, settings, sweep: self.sweep.clone() };
         let text = toml::to_string_pretty(&file).context("the plan cannot be written as TOML")?;
         let hash = provenance::sha256(text.as_bytes());
         let path = self.out_dir.join(format!("plan-{}.toml", &hash[..12]));
@@ -138,7 +175,8 @@ impl Plan {
         Ok(path)
     }
 
-    /// Reads a plan; the folder it is in is the one that results go to.
+    /// Reads a plan; the folder it is in is the one that results go to. Its inputs are those that it
+    /// says, whatever is there now: see [`Self::check_inputs`].
     ///
     /// # Errors
     ///
@@ -146,11 +184,13 @@ impl Plan {
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
         let text = std::fs::read_to_string(path).with_context(|| shown.to_string())?;
-        let File { cells, settings, sweep } = toml::from_str(&text).map_err(|error| {
+        let File { cells, inputs, settings, sweep } = toml::from_str(&text).map_err(|error| {
             anyhow!("{shown}: not a plan that this program reads: {}", error.message())
         })?;
         let out_dir = path.parent().context("a plan has a folder")?.to_owned();
-        let plan = Self::of(sweep, path, settings, out_dir)?;
+        let mut found =
+            |cell: &Cell, _: &CellConfig| Ok(inputs.get(&cell.arm).cloned().unwrap_or_default());
+        let plan = Self::on(sweep, path, settings, out_dir, &mut found)?;
         ensure!(
             plan.stems() == cells,
             "{shown}: another version of the program made this plan, and this one would run other \

@@ -70,6 +70,12 @@ impl Pretrained {
         Ok(Some(Self { backbone, checkpoint: Some(checkpoint), path, sha256 }))
     }
 
+    /// SHA-256, in hexadecimal, over the names, shapes and values that a network may start from,
+    /// whatever the form of the file.
+    pub fn values_sha256(&self) -> String {
+        tensor_file::sha256(self.checkpoint.as_ref().unwrap_or(&self.backbone))
+    }
+
     /// The file it is from.
     pub fn path(&self) -> &Path {
         &self.path

@@ -67,7 +67,7 @@ pub fn run(
         interrupt::check()?;
         let (cell, config) = item;
         let stem = cell.file_stem();
-        let states = States::open(out_dir, &stem, &cell.hash(), state_every)?;
+        let states = States::open(out_dir, cell, state_every)?;
         let Some(mut states) = states else {
             queue.push_back(item);
             taken += 1;

@@ -8,14 +8,14 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use run_record::{Cell, Record, Sweep};
+use run_record::{Cell, FINGERPRINTS, Record, Sweep};
 
 use crate::config::CellConfig;
 use crate::interrupt::Interrupted;
 use crate::plan::{Plan, Settings, Stale};
 use crate::queue::{self, Failed, is_stale};
 use crate::results::Results;
-use crate::{device, jobs, pretrained, provenance, report, slurm};
+use crate::{device, jobs, other_inputs, pretrained, provenance, report, slurm};
 
 pub use args::{Args, Published};
 
@@ -80,9 +80,12 @@ impl Request {
         }
         for change in &self.set {
             sweep.set(change)?;
-            if change.starts_with("dataset.") {
+            if change.starts_with("dataset") {
                 // Another dataset than the one whose hash the sweep froze.
-                sweep.config.remove("fingerprints");
+                let arms = sweep.arms.iter_mut().map(|arm| &mut arm.config);
+                for config in arms.chain([&mut sweep.config]) {
+                    config.remove(FINGERPRINTS);
+                }
             }
         }
         Plan::of(sweep, &self.origin, self.settings.clone(), self.out_dir.clone())
@@ -116,6 +119,10 @@ pub fn reproduce(request: &Request, out: &mut dyn Write) -> anyhow::Result<()> {
     let is_missing = |cell: &Cell| !finished.contains_key(&cell.file_stem());
     let indices = plan.cells.iter().enumerate().filter(|(_, (cell, _))| is_missing(cell));
     let indices: Vec<usize> = indices.map(|(index, _)| index).collect();
+    let missing: Vec<&Cell> = indices.iter().map(|&at| &plan.cells[at].0).collect();
+    for line in other_inputs::lines(&plan, &missing)? {
+        eprintln!("{line}");
+    }
     let failed = match &request.launcher {
         _ if indices.is_empty() => Failed::default(),
         Launcher::Local(jobs) => run_here(&plan, &file, &indices, *jobs, &mut finished)?,
@@ -130,9 +137,11 @@ pub fn reproduce(request: &Request, out: &mut dyn Write) -> anyhow::Result<()> {
 ///
 /// # Errors
 ///
-/// A plan that cannot be read, an index it does not have, a failed cell, or an interrupt.
+/// A plan that cannot be read, inputs that are no longer those of the plan, an index it does not
+/// have, a failed cell, or an interrupt.
 pub fn run_plan(file: &Path, index: Option<usize>) -> anyhow::Result<()> {
     let plan = Plan::read(file)?;
+    plan.check_inputs().with_context(|| format!("{}: the inputs changed", file.display()))?;
     let mut finished = plan.finished()?;
     let asked = match index {
         Some(index) => vec![plan.cell(index)?],

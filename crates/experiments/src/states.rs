@@ -5,16 +5,21 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use run_record::{EpochPoint, Provenance};
+use run_record::{Cell, EpochPoint, Provenance};
 
 use crate::lock;
 use crate::tensor_file::{self, Notes, Tensors};
 
+/// Where the states of all cells are, in the output folder.
+const RUNNING: &str = "running";
+
 /// States kept of a cell: one more than needed, for the case that the last cannot be read.
 const KEPT: usize = 2;
 
-/// Keys of a file's notes.
-const CELL: &str = "cell_hash";
+/// Keys of a file's notes. The cell's hash is one of its inputs as well; the cell itself is there to
+/// say what differs.
+const HASH: &str = "cell_hash";
+const CELL: &str = "cell";
 pub(crate) const POSITION: &str = "position";
 
 /// How far training has come. Every random draw is one of seed, epoch and image alone, so this is
@@ -75,7 +80,7 @@ pub struct State {
 /// The states of one cell; whoever holds this holds the cell.
 pub struct States {
     folder: PathBuf,
-    cell_hash: String,
+    cell: Cell,
     every: Duration,
     written: Instant,
     _lock: File,
@@ -87,23 +92,19 @@ impl States {
     /// # Errors
     ///
     /// A folder that cannot be written.
-    pub fn open(
-        out_dir: &Path,
-        stem: &str,
-        cell_hash: &str,
-        every: Duration,
-    ) -> anyhow::Result<Option<Self>> {
-        let (folder, locks) = (out_dir.join("running").join(stem), out_dir.join("locks"));
+    pub fn open(out_dir: &Path, cell: &Cell, every: Duration) -> anyhow::Result<Option<Self>> {
+        let stem = cell.file_stem();
+        let (folder, locks) = (out_dir.join(RUNNING).join(&stem), out_dir.join("locks"));
         for folder in [&folder, &locks] {
             fs::create_dir_all(folder)
                 .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
         }
-        let Some(lock) = lock::take(&locks.join(stem))? else { return Ok(None) };
+        let Some(lock) = lock::take(&locks.join(&stem))? else { return Ok(None) };
         for left in with_ending(&folder, tensor_file::PART)? {
             fs::remove_dir_all(&left).with_context(|| left.display().to_string())?;
         }
-        let (cell_hash, written) = (cell_hash.to_owned(), Instant::now());
-        Ok(Some(Self { folder, cell_hash, every, written, _lock: lock }))
+        let (cell, written) = (cell.clone(), Instant::now());
+        Ok(Some(Self { folder, cell, every, written, _lock: lock }))
     }
 
     /// The last whole state; those that are damaged are passed over and `say` is told which.
@@ -134,7 +135,8 @@ impl States {
     pub fn write(&mut self, position: &Position, tensors: &Tensors) -> anyhow::Result<()> {
         let file = self.folder.join(format!("step-{:09}.safetensors", position.step));
         let notes = Notes::from([
-            (CELL.to_owned(), self.cell_hash.clone()),
+            (HASH.to_owned(), self.cell.hash()),
+            (CELL.to_owned(), serde_json::to_string(&self.cell)?),
             (POSITION.to_owned(), serde_json::to_string(position)?),
         ]);
         tensor_file::write(&file, tensors, &notes).context(
@@ -180,11 +182,42 @@ impl States {
         let (tensors, notes) = tensor_file::read(file)?;
         let of =
             |key: &str| notes.get(key).with_context(|| format!("{}: no {key}", file.display()));
-        ensure!(*of(CELL)? == self.cell_hash, "{}: of another cell", file.display());
+        let (found, own) = (of(HASH)?, self.cell.hash());
+        ensure!(
+            *found == own,
+            "{}: of cell {found}, of another configuration or other inputs than {own}",
+            file.display()
+        );
         let position = serde_json::from_str(of(POSITION)?)
             .with_context(|| format!("{}: of another version of the program", file.display()))?;
         Ok(State { position, tensors })
     }
+}
+
+/// The cells of that arm and seed whose training was stopped, other than `cell` itself.
+///
+/// # Errors
+///
+/// A folder that cannot be read; a state that cannot be read is passed over.
+pub(crate) fn of_others(out_dir: &Path, cell: &Cell) -> anyhow::Result<Vec<Cell>> {
+    let running = out_dir.join(RUNNING);
+    if !running.is_dir() {
+        return Ok(Vec::new());
+    }
+    let (own, start) = (cell.file_stem(), format!("{}-seed{}-", cell.arm, cell.seed));
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&running).with_context(|| running.display().to_string())? {
+        let folder = entry?.path();
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        if name == own || !name.starts_with(&start) || !folder.is_dir() {
+            continue;
+        }
+        let last = with_ending(&folder, "safetensors")?.pop();
+        let notes = last.and_then(|file| tensor_file::read(&file).ok()).map(|(_, notes)| notes);
+        let of_cell = notes.and_then(|notes| serde_json::from_str(notes.get(CELL)?).ok());
+        found.extend(of_cell);
+    }
+    Ok(found)
 }
 
 /// What a folder holds of that ending, sorted.
@@ -207,8 +240,13 @@ mod tests {
 
     use super::*;
 
+    fn cell(train: &str) -> Cell {
+        let config = serde_json::json!({ "fingerprints": { "train": train } });
+        Cell { sweep: "s".into(), arm: "a".into(), seed: 0, config }
+    }
+
     fn states(dir: &Path) -> States {
-        States::open(dir, "cell", "hash", Duration::ZERO).unwrap().unwrap()
+        States::open(dir, &cell("00"), Duration::ZERO).unwrap().unwrap()
     }
 
     fn state(step: usize) -> (Position, Tensors) {
@@ -254,10 +292,29 @@ mod tests {
     }
 
     #[test]
+    fn a_state_of_other_inputs_is_told_and_never_gone_on_from() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut before = states(dir.path());
+        let (position, tensors) = state(7);
+        before.write(&position, &tensors).unwrap();
+        let now = cell("11");
+        let states = States::open(dir.path(), &now, Duration::ZERO).unwrap().unwrap();
+        assert!(states.latest(&|line| panic!("{line}")).unwrap().is_none());
+        assert_eq!(of_others(dir.path(), &now).unwrap(), [cell("00")]);
+        assert_eq!(of_others(dir.path(), &cell("00")).unwrap(), []);
+        // Nor where it was put among the cell's own.
+        fs::copy(before.last_file().unwrap(), states.folder().join("step-000000007.safetensors"))
+            .unwrap();
+        let said = std::cell::RefCell::new(String::new());
+        assert!(states.latest(&|line| said.borrow_mut().push_str(line)).unwrap().is_none());
+        assert!(said.borrow().contains("other inputs than"), "{}", said.borrow());
+    }
+
+    #[test]
     fn only_one_holds_a_cell() {
         let dir = tempfile::tempdir().unwrap();
         let first = states(dir.path());
-        let again = || States::open(dir.path(), "cell", "hash", Duration::ZERO).unwrap();
+        let again = || States::open(dir.path(), &cell("00"), Duration::ZERO).unwrap();
         assert!(again().is_none());
         drop(first);
         assert!(again().is_some());

@@ -114,6 +114,15 @@ fn of_bytes(bytes: &[u8]) -> anyhow::Result<(Tensors, Notes)> {
     Ok((tensors.into_iter().collect(), notes))
 }
 
+/// SHA-256, in hexadecimal, over names, shapes and values.
+pub(crate) fn sha256(tensors: &Tensors) -> String {
+    let mut sum = Checksum::of(&Notes::new());
+    for (name, tensor) in tensors {
+        sum.add(name, tensor.dims(), &tensor.data());
+    }
+    sum.hex()
+}
+
 /// SHA-256 over notes, names, shapes and values, in the order of the names.
 struct Checksum(Sha256);
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use run_record::{EpochPoint, Provenance};
 use seg_metrics::Protocol;
 
@@ -180,8 +180,17 @@ impl Training<'_> {
         Snapshot(now).restore(parser, parameters).with_context(context)?;
         optimizer.resume(at.step, &moments).with_context(context)?;
         cutting.resume(&borders).with_context(context)?;
-        let done = at.epoch * batching.per_epoch() * self.config.parts() + at.batches;
+        let in_epoch = batching.per_epoch() * self.config.parts();
+        let done = at.epoch * in_epoch + at.batches;
         let epochs = self.config.epochs;
+        let steps = epochs * in_epoch.div_ceil(self.config.accumulate);
+        ensure!(
+            at.epoch <= epochs && at.batches <= in_epoch && at.step <= steps,
+            "{}: it is beyond the end of this training: epoch {} of {epochs}, step {} of {steps}",
+            context(),
+            at.epoch + 1,
+            at.step
+        );
         let epoch = (at.epoch + 1).min(epochs);
         say(&format!("goes on after step {}, in epoch {epoch}/{epochs}", at.step));
         self.progress.skip(done as u64);
@@ -316,7 +325,9 @@ mod tests {
         let (parser, parameters) = Parser::build(&config.model, 2, 0, None, &Device::Cpu).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let never = std::time::Duration::MAX;
-        let mut states = States::open(dir.path(), "cell", "hash", never).unwrap().unwrap();
+        let (sweep, arm) = ("sweep".to_owned(), "arm".to_owned());
+        let cell = run_record::Cell { sweep, arm, seed: 0, config: serde_json::json!({}) };
+        let mut states = States::open(dir.path(), &cell, never).unwrap().unwrap();
         let training = Training {
             parser: &parser,
             parameters: &parameters,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Cell, Record};
+use crate::{Cell, Record, name_differences};
 
 /// The key of a configuration under which the fingerprints of its inputs are.
 pub const FINGERPRINTS: &str = "fingerprints";
@@ -26,9 +26,30 @@ impl Record {
     /// not known for sure.
     pub fn is_of_known_inputs(&self) -> bool {
         let known = self.cell.fingerprints();
-        let needed =
-            INPUTS.iter().filter(|name| **name != "weights" || self.weights_sha256.is_some());
-        needed.into_iter().all(|name| known.contains_key(*name))
+        let has_weights = self.weights_sha256.is_some();
+        let mut needed = INPUTS.iter().filter(|name| **name != "weights" || has_weights);
+        needed.all(|name| known.contains_key(*name))
+    }
+
+    /// What of the inputs of `now` is not as it is here, one phrase each; of records made before,
+    /// as far as they say it.
+    pub fn input_differences(&self, now: &Self) -> Vec<String> {
+        let mut found = input_differences(&self.dataset.fingerprints, &now.dataset.fingerprints);
+        found.extend(match (&self.dataset.class_table, &now.dataset.class_table) {
+            (Some(before), Some(now)) => before.differences(now),
+            _ => name_differences(&self.dataset.classes, &now.dataset.classes),
+        });
+        let values = |record: &Self| record.cell.fingerprints().remove("weights");
+        let weights = match (values(self), values(now)) {
+            (Some(before), Some(now)) => [Some(before), Some(now)],
+            // The files that held them.
+            _ => [self.weights_sha256.clone(), now.weights_sha256.clone()],
+        };
+        let [before, now] = weights.map(|sha256| {
+            sha256.map(|sha256| ("weights".to_owned(), sha256)).into_iter().collect()
+        });
+        found.extend(input_differences(&before, &now));
+        found
     }
 }
 
@@ -37,12 +58,10 @@ pub fn input_differences(
     before: &BTreeMap<String, String>,
     now: &BTreeMap<String, String>,
 ) -> Vec<String> {
-    let short = |of: &BTreeMap<String, String>, name: &str| {
-        let whole = of.get(name).map_or("none", String::as_str);
-        whole.chars().take(12).collect::<String>()
+    let short = |of: &BTreeMap<String, String>, name: &str| -> String {
+        of.get(name).map_or("none", String::as_str).chars().take(12).collect()
     };
     let differing = INPUTS.iter().filter(|name| before.get(**name) != now.get(**name));
-    differing
-        .map(|name| format!("{name} was {}, now {}", short(before, name), short(now, name)))
-        .collect()
+    let phrase = |name| format!("{name} was {}, now {}", short(before, name), short(now, name));
+    differing.map(|name| phrase(*name)).collect()
 }

@@ -54,6 +54,15 @@ impl Record {
     ///
     /// A folder that cannot be read, and the first file that [`Record::read`] refuses.
     pub fn read_dir(dir: impl AsRef<Path>) -> Result<Vec<Self>> {
+        Self::files(dir)?.iter().map(Self::read).collect()
+    }
+
+    /// The files that [`Record::read_dir`] reads, in its order.
+    ///
+    /// # Errors
+    ///
+    /// A folder that cannot be read.
+    pub fn files(dir: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
         let dir = dir.as_ref();
         let failed = |source| Error::Io { file: dir.to_owned(), source };
         let mut paths = Vec::new();
@@ -65,7 +74,7 @@ impl Record {
             }
         }
         paths.sort();
-        paths.iter().map(Self::read).collect()
+        Ok(paths)
     }
 
     fn to_line(&self, path: &Path) -> Result<String> {

@@ -59,7 +59,8 @@ pub(super) fn attention(report: &Report<'_>) -> anyhow::Result<Option<Markup>> {
         for index in set.shown() {
             nth += 1;
             for arm in &set.arms {
-                let file = set.folder.join("attention").join(format!("{index}-{}.png", arm.name));
+                let Some(ending) = PicturedSet::ending(arm) else { continue };
+                let file = set.folder.join("attention").join(format!("{index}-{ending}.png"));
                 let Some(uri) = embedded(&file, Kind::Photograph)? else { continue };
                 let alt = format!("Image {nth}: where {} looks from the framed place", arm.name);
                 figures.push(figure(&uri, &alt, html! { code { (arm.name) } ", image " (nth) }));
@@ -88,7 +89,8 @@ fn row(
     }
     for arm in &set.arms {
         let name = &arm.name;
-        let file = format!("{index}-{name}.png");
+        let Some(ending) = PicturedSet::ending(arm) else { continue };
+        let file = format!("{index}-{ending}.png");
         let Some(uri) = embedded(&folder.join(&file), Kind::Labels)? else { continue };
         let wrong = embedded(&folder.join("errors").join(&file), Kind::Labels)?;
         let right = accuracy_percent(arm, index).map(|percent| number(&Digits::new(percent, 1)));

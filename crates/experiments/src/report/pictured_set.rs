@@ -32,6 +32,12 @@ impl<'a> PicturedSet<'a> {
         sets
     }
 
+    /// What the pictures of an arm end with: the cell of seed 0 has them.
+    pub(super) fn ending(arm: &Arm<'_>) -> Option<String> {
+        let pictured = arm.records.iter().find(|record| record.cell.seed == 0)?;
+        Some(pictured.cell.file_stem())
+    }
+
     /// The test images that are shown.
     pub(super) fn shown(&self) -> impl Iterator<Item = usize> + use<> {
         pictures::shown(self.record.images.len())

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::pictured_set::PicturedSet;
 use super::{Photographs, Report, environment, tables, verdicts};
-use crate::compare::section;
+use crate::compare::{Arm, section};
 use crate::results::Compared;
 use crate::{pictures, table};
 
@@ -77,31 +77,32 @@ fn shown_images(report: &Report<'_>) -> String {
 }
 
 /// A row an image, a column for every one of which there is a picture.
-fn table_of_pictures(
+fn table_of_pictures<'a>(
     report: &Report<'_>,
-    set: &PicturedSet<'_>,
+    set: &PicturedSet<'a>,
     below: &str,
     first: &[&str],
 ) -> String {
     let folder = &set.folder;
-    let file = |index: usize, column: &str| format!("{below}{index}-{column}.png");
+    let file = |index: usize, ending: &str| format!("{below}{index}-{ending}.png");
     let shown: Vec<usize> = set.shown().collect();
-    let columns: Vec<&str> = first
-        .iter()
-        .copied()
-        .chain(set.arms.iter().map(|arm| arm.name.as_str()))
-        .filter(|column| *column != "image" || report.photographs == Photographs::Shown)
-        .filter(|column| shown.iter().any(|index| folder.join(file(*index, column)).exists()))
+    let of_set = first.iter().map(|&name| (name, name.to_owned()));
+    let of_arm = |arm: &&'a Arm<'_>| Some((arm.name.as_str(), PicturedSet::ending(arm)?));
+    let columns: Vec<(&str, String)> = of_set
+        .chain(set.arms.iter().filter_map(of_arm))
+        .filter(|(name, _)| *name != "image" || report.photographs == Photographs::Shown)
+        .filter(|(_, ending)| shown.iter().any(|at| folder.join(file(*at, ending)).exists()))
         .collect();
     if columns.is_empty() {
         return String::new();
     }
-    let mut text = format!("| {} |\n|{}\n", columns.join(" | "), "---|".repeat(columns.len()));
+    let heads: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+    let mut text = format!("| {} |\n|{}\n", heads.join(" | "), "---|".repeat(columns.len()));
     for index in shown {
-        for column in &columns {
-            let _ = match folder.join(file(index, column)).exists() {
+        for (name, ending) in &columns {
+            let _ = match folder.join(file(index, ending)).exists() {
                 true => {
-                    let (alt, file) = (table::escaped(column), file(index, column));
+                    let (alt, file) = (table::escaped(name), file(index, ending));
                     let below = pictures::folder(&set.record.dataset);
                     write!(text, "| ![{alt}]({}/{file}) ", below.display())
                 }

@@ -6,7 +6,9 @@ use run_record::Record;
 use seg_metrics::stats::{Comparison, Scope, Verdict};
 
 use super::{Cell, Digits, Prose, Table, Weight};
-use crate::results::Results;
+use crate::compare::Arm;
+use crate::mixture::{mixture, other_inputs};
+use crate::results::{Compared, Results};
 
 /// One row an arm: mIoU, its differences to the sweep's `compare_to`, pixel accuracy and costs.
 pub fn ablation(results: &Results<'_>) -> Table {
@@ -90,10 +92,30 @@ fn notes(results: &Results<'_>) -> Prose {
                 if seeds.len() == 1 { of_one } else { "" }
             ));
     }
-    notes.text(
+    notes = notes.text(
         "Parameters are the trained ones. MACs: millions of multiply–accumulates for one test \
          image. Memory: the most the process had held when a cell ended, the smallest over seeds; \
          earlier cells of the same process count as well. Seconds: median over images, one at a \
          time, backbone included. Training: median over seeds.",
-    )
+    );
+    for arm in &results.arms {
+        if let Some(mixture) = mixture(arm) {
+            notes = notes.text(" ").strong("No mean over seeds of one cell").text(": ");
+            notes = notes.name(&arm.name).text(format!(", {mixture}."));
+        }
+    }
+    for Compared { arm, base, found } in results.comparisons() {
+        let other = other_inputs(arm.records[0], base.records[0]);
+        if found.is_ok() && !other.is_empty() {
+            let what = format!(" were made from other inputs: {}.", other.join("; "));
+            notes = notes.text(" ").name(&arm.name).text(" and ").name(&base.name).text(what);
+        }
+    }
+    let unknown = |arm: &&Arm<'_>| arm.records.iter().any(|record| !record.is_of_known_inputs());
+    for (nth, arm) in results.arms.iter().filter(unknown).enumerate() {
+        let before = "Of unknown data, made before cells held their inputs: ";
+        notes = notes.text(if nth == 0 { format!(" {before}") } else { ", ".to_owned() });
+        notes = notes.name(&arm.name);
+    }
+    if results.arms.iter().any(|arm| unknown(&arm)) { notes.text(".") } else { notes }
 }

@@ -24,9 +24,11 @@ fn with_pictures(dir: &Path, records: &[Record], arms: &[&str]) -> String {
     save("0-image.png".into(), [10, 200, 30]);
     save("0-truth.png".into(), [1, 2, 3]);
     for arm in arms {
-        save(format!("0-{arm}.png"), [4, 5, 6]);
-        save(format!("errors/0-{arm}.png"), [255, 255, 255]);
-        save(format!("attention/0-{arm}.png"), [9, 8, 7]);
+        let of_arm = |record: &&Record| record.cell.arm == *arm && record.cell.seed == 0;
+        let stem = records.iter().find(of_arm).unwrap().cell.file_stem();
+        save(format!("0-{stem}.png"), [4, 5, 6]);
+        save(format!("errors/0-{stem}.png"), [255, 255, 255]);
+        save(format!("attention/0-{stem}.png"), [9, 8, 7]);
     }
     let classes = r#"[{"name":"sky <1>","color":[1,2,3]},{"name":"no colour"}]"#;
     std::fs::write(dir.join(&folder).join("classes.json"), classes).unwrap();

@@ -5,6 +5,7 @@ mod bad_input;
 mod compare;
 mod configs;
 mod eval;
+mod identity;
 mod kill;
 #[cfg(target_os = "linux")]
 mod read_only;

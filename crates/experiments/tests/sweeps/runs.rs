@@ -63,11 +63,19 @@ fn a_sweep_ends_with_a_page_that_shows_what_the_first_seed_sees() {
     let folder = folders.next().unwrap().unwrap().path();
     assert!(folders.next().is_none());
     let is_there = |picture: &str| folder.join(picture).exists();
-    for column in ["image", "truth", "fcn", "dense-attention"] {
+    let records = records(dir.path(), "out");
+    let stem = |arm: &str| {
+        let of_arm = records.iter().find(|r| r.cell.arm == arm && r.cell.seed == 0);
+        of_arm.unwrap().cell.file_stem()
+    };
+    let (fcn, attention) = (stem("fcn"), stem("dense-attention"));
+    for column in ["image", "truth", &fcn, &attention] {
         assert!((0..3).all(|image| is_there(&format!("{image}-{column}.png"))), "{column}");
     }
-    assert!(is_there("errors/0-fcn.png") && is_there("errors/2-dense-attention.png"));
-    assert!(is_there("attention/0-dense-attention.png") && !is_there("attention/0-fcn.png"));
+    assert!(is_there(&format!("errors/0-{fcn}.png")));
+    assert!(is_there(&format!("errors/2-{attention}.png")));
+    assert!(is_there(&format!("attention/0-{attention}.png")));
+    assert!(!is_there(&format!("attention/0-{fcn}.png")));
     let page = || std::fs::read_to_string(dir.path().join("out/report.html")).unwrap();
     let pictures = |format: &str| page().matches(&format!("src=\"data:image/{format}")).count();
     // Of three images: photograph and one attention; truth, two predictions, two maps of errors.
@@ -277,7 +285,7 @@ fn a_cell_that_fails_is_named_and_the_others_are_run() {
 }
 
 /// Weights of a thin ResNet-18, as a file.
-fn thin_weights(dir: &Path) -> String {
+pub(crate) fn thin_weights(dir: &Path) -> String {
     let config = BackboneConfig::ResNet18(ResNetConfig { width: 4, ..ResNetConfig::default() });
     let tensor = |(nth, (name, shape)): (usize, (String, Vec<usize>))| {
         let count: usize = shape.iter().product();

@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-use crate::tiny::{folder, records, refused, reproduce, run, said};
+use crate::tiny::{CACHE, folder, records, refused, reproduce, run, said};
 
 const SLURM: [&str; 2] = ["--launcher", "slurm"];
 
@@ -38,6 +38,7 @@ fn folder_with(epochs: usize, programs: &[(&str, &str)]) -> TempDir {
 fn within(dir: &Path, mut command: Command) -> Command {
     let path = std::env::var("PATH").unwrap();
     command.env("PATH", format!("{}:{path}", dir.join("bin").display()));
+    command.env("XDG_CACHE_HOME", CACHE);
     command
 }
 

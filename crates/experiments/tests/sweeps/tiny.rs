@@ -46,6 +46,9 @@ name = "dense-attention"
 config.model.context.cell = { kind = "scan", graph = "dense", aggregation = { attention = "tanh-additive" } }
 "#;
 
+/// Where commands keep fingerprints, instead of in the user's folder.
+pub(crate) const CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/cache");
+
 /// A temporary folder with `tiny.toml` in it.
 pub(crate) fn folder(epochs: usize) -> TempDir {
     let dir = tempfile::tempdir().expect("a temporary folder");
@@ -65,7 +68,7 @@ pub(crate) fn with_arm(dir: &Path, arm: &str) {
 pub(crate) fn reproduce(dir: &Path, out_dir: &str, more: &[&str]) -> std::process::Command {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_experiments"));
     let args = ["reproduce", "--sweep", "tiny.toml", "--out-dir", out_dir];
-    command.current_dir(dir).args(args).args(more).env("XDG_CACHE_HOME", dir.join("cache"));
+    command.current_dir(dir).args(args).args(more).env("XDG_CACHE_HOME", CACHE);
     command
 }
 
@@ -90,7 +93,7 @@ pub(crate) fn rewrite(file: &Path, change: impl FnOnce(&mut Record)) {
 /// `experiments` with any arguments.
 pub(crate) fn run(dir: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_experiments"));
-    command.env("XDG_CACHE_HOME", dir.join("cache"));
+    command.env("XDG_CACHE_HOME", CACHE);
     command.current_dir(dir).args(args).output().expect("the binary starts")
 }
 
