@@ -141,7 +141,7 @@ fn archive(content: &[u8], folder: &str) -> Vec<u8> {
     let (mut bytes, mut directory) = (Vec::new(), Vec::new());
     for at in 0..old.len() {
         let mut entry = old.by_index(at).expect("an entry");
-        let old_name = entry.name().unwrap().into_owned();
+        let old_name = entry.name().expect("a name").into_owned();
         let (_, rest) = old_name.split_once('/').expect("a folder");
         let name = format!("{folder}/{rest}");
         let mut data = Vec::new();
@@ -189,9 +189,12 @@ fn archives_are_read_whatever_their_folder_is_called() {
     }
 }
 
+/// A key of a dictionary, and the name of the tensor in the dictionary under it, if it is one.
+type Entry = (&'static str, Option<&'static str>);
+
 /// A stream whose pickle is a dictionary: under each key a dictionary of one tensor, called after its
 /// storage, or with no name the number 3.
-fn nested(entries: &[(&str, Option<&str>)]) -> Vec<u8> {
+fn nested(entries: &[Entry]) -> Vec<u8> {
     let text = |text: &str| [&[b'U', text.len() as u8], text.as_bytes()].concat();
     let mut pickle = b"}(".to_vec();
     for (key, storage) in entries {
@@ -222,7 +225,7 @@ fn a_state_dict_beside_other_things_is_opened() {
     let weights = load(&fs::read(fixture("checkpoint.zip.pth")).unwrap()).unwrap();
     assert_eq!(tensor(&weights, "w"), (vec![2], at(0, 0..2)));
     // What is kept of an optimizer is passed over, and known names go first.
-    let cases: [(&[(&str, Option<&str>)], &str, f32); 4] = [
+    let cases: [(&[Entry], &str, f32); 4] = [
         (&[("anything", Some("a")), ("epoch", None)], "a", 0.0),
         (&[("ema", Some("a")), ("model", Some("b"))], "b", 1.0),
         (&[("optimizer", Some("a")), ("model_state", Some("b")), ("step", None)], "b", 1.0),
