@@ -79,7 +79,7 @@ pub(crate) fn run(
         total_parameters: (trainable + parser.frozen_parameters()) as u64,
         macs: Some(forward_macs(&parser, &data.test)?),
         checkpoint_sha256: Some(provenance::sha256(&checkpoint)),
-        metrics: scores.metrics(),
+        metrics: scores.metrics()?,
         best_epoch: fit.best.epoch as u64,
         val_miou_percent: fit.best.miou_percent,
         curve: fit.curve,

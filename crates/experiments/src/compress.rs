@@ -12,13 +12,12 @@ use scene_data::Split;
 use crate::checkpoint::{self, Snapshot};
 use crate::config::CellConfig;
 use crate::data::{Examples, Inputs, View, pixels};
-use crate::datasets::with_flag;
 use crate::eval::{self, Scored, Trained};
 use crate::evaluate::forward_macs;
 use crate::parser::{Parser, Phase};
-use crate::provenance;
 use crate::tensor_file::Tensors;
 use crate::vanishing::CONTEXT;
+use crate::{datasets, provenance};
 
 /// Passes of which the median is told.
 const ROUNDS: usize = 15;
@@ -74,8 +73,8 @@ pub fn compress(request: &Request) -> anyhow::Result<String> {
     let mut after = Trained { record, config, parser, protocol: before.protocol };
 
     let Scored { scores, .. } = eval::scored(&after, &network)?;
-    let dataset = before.config.dataset.open(network.data_root.as_deref(), Split::Test);
-    let examples = Examples::new(dataset.map_err(with_flag)?)?;
+    let root = network.data_root.as_deref();
+    let examples = Examples::new(datasets::open(&before.config.dataset, root, Split::Test)?)?;
     let image = pixels(&*examples.sample(0)?, View::Plain)?;
     let both = Both { parsers: [&before.parser, &after.parser], image: Inputs::Pixels(image) };
     let difference = both.difference()?;
@@ -88,7 +87,7 @@ pub fn compress(request: &Request) -> anyhow::Result<String> {
     record.total_parameters = said.total_parameters - said.parameters + trained;
     record.parameters = trained;
     record.macs = Some(macs[1]);
-    record.metrics = scores.metrics();
+    record.metrics = scores.metrics()?;
     record.distance = scores.distance;
     record.images = scores.images;
     record.timing.seconds_per_image = whole_s[1];

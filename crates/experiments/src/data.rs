@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use candle_core::{Device, Tensor};
 use rand::Rng;
 use rand::seq::SliceRandom;
@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use scene_data::Statistics;
 use scene_data::loader::{Ahead, Ordered, examples};
 use scene_data::{AugmentConfig, ClassWeights, Example, Sample, SampleStore, SceneDataset};
-use scene_data::{IMAGENET_MEAN, IMAGENET_STD, normalised_planes};
+use scene_data::{IGNORE, IMAGENET_MEAN, IMAGENET_STD, Split, normalised_planes};
 
 pub use scene_data::View;
 
@@ -88,6 +88,29 @@ impl Examples {
         ensure!(!dataset.is_empty(), "{}: the split holds no images", dataset.name());
         let store = Arc::new(SampleStore::new(dataset, CACHE_BYTES));
         Ok(Self { store, features: Features::None, sizes: OnceLock::new() })
+    }
+
+    /// Checks that there is a labelled pixel: without one nothing is learned, chosen or scored.
+    ///
+    /// # Errors
+    ///
+    /// A split without any, or a sample that cannot be read.
+    pub fn check_labelled(&self, split: Split) -> anyhow::Result<()> {
+        for index in 0..self.len() {
+            if self.sample(index)?.labels.data.iter().any(|&label| label != IGNORE) {
+                return Ok(());
+            }
+        }
+        bail!(
+            "{} {split}: no pixel of its {} images is labelled, so {}; `data verify` says more",
+            self.store.dataset().name(),
+            self.len(),
+            match split {
+                Split::Train => "there is nothing to learn from",
+                Split::Val => "no epoch can be chosen by it",
+                Split::Test => "there is nothing to score on",
+            }
+        )
     }
 
     /// Computes the frozen backbone's features once for each view.

@@ -10,12 +10,11 @@ use seg_metrics::Protocol;
 use crate::checkpoint::{self, Snapshot};
 use crate::config::{BackboneMode, CellConfig};
 use crate::data::{Examples, View};
-use crate::datasets::with_flag;
 use crate::evaluate::{Scores, evaluate_with};
 use crate::parser::Parser;
 use crate::pretrained::{self, Pretrained};
 use crate::progress::Progress;
-use crate::{device, inputs, provenance, score};
+use crate::{datasets, device, inputs, provenance, score};
 
 /// What is to be evaluated.
 #[derive(Debug, Clone)]
@@ -73,7 +72,7 @@ pub fn eval(request: &Request) -> anyhow::Result<String> {
 pub fn verify(request: &Request) -> anyhow::Result<String> {
     let trained = load(request)?;
     let Scored { scores, .. } = scored(&trained, request)?;
-    let (found, said) = (scores.metrics(), &trained.record.metrics);
+    let (found, said) = (scores.metrics()?, &trained.record.metrics);
     let differs = scores.images.iter().zip(&trained.record.images).filter(|(a, b)| a != b).count();
     ensure!(
         scores.images.len() == trained.record.images.len() && differs == 0 && found == *said,
@@ -226,7 +225,7 @@ pub(crate) struct Scored {
 pub(crate) fn scored(trained: &Trained, request: &Request) -> anyhow::Result<Scored> {
     let Trained { record, config, parser, protocol } = trained;
     let root = request.data_root.as_deref();
-    let dataset = config.dataset.open(root, request.split).map_err(with_flag)?;
+    let dataset = datasets::open(&config.dataset, root, request.split)?;
     let name = request.split.to_string();
     inputs::same_classes(&record.dataset, &inputs::class_table(&*dataset))?;
     let fingerprint = dataset.fingerprint_in(&FingerprintCache::of_user())?;

@@ -7,7 +7,6 @@ use seg_metrics::Protocol;
 
 use crate::config::{BackboneMode, CellConfig, Flip, ModelConfig};
 use crate::data::{Examples, View};
-use crate::datasets::with_flag;
 use crate::feature_files::FeatureFolder;
 use crate::inputs::{self, CLASSES, WEIGHTS};
 use crate::interrupt;
@@ -16,7 +15,7 @@ use crate::parser::Parser;
 use crate::plan::Settings;
 use crate::pretrained::Pretrained;
 use crate::progress::Progress;
-use crate::{device, provenance};
+use crate::{datasets, device, provenance};
 
 /// A dataset in memory, with the frozen backbone's features if the cell wants them.
 pub(crate) struct Loaded {
@@ -54,14 +53,15 @@ impl Loaded {
         let mut examples = Vec::new();
         for split in Split::ALL {
             interrupt::check()?;
-            let dataset: Box<dyn SceneDataset> =
-                config.dataset.open(root, split).map_err(with_flag)?;
+            let dataset: Box<dyn SceneDataset> = datasets::open(&config.dataset, root, split)?;
             // From here on a sample of another content is an error.
             facts.fingerprints.insert(split.to_string(), dataset.fingerprint_in(&cache)?);
             facts.images.insert(split.to_string(), dataset.len() as u64);
             classes = dataset.classes().to_vec();
             facts.class_table = Some(inputs::class_table(&*dataset));
-            examples.push(Examples::new(dataset)?);
+            let of_split = Examples::new(dataset)?;
+            of_split.check_labelled(split)?;
+            examples.push(of_split);
         }
         facts.classes = classes.iter().map(|class| class.name.to_string()).collect();
         let [train, val, test] = <[Examples; 3]>::try_from(examples)

@@ -180,14 +180,16 @@ Examples:
     /// Score predictions that are saved as PNGs in the dataset's own encoding.
     #[command(
         after_help = "Encodings: cityscapes labelIds (with instanceIds beside the labels also the
-instance scores), ade20k 1 to 150, camvid 0 to 10, pascal-context 0 to 59, 0 being background.
+instance scores), ade20k 1 to 150, camvid 0 to 10, pascal-context 0 to 59, 0 being background;
+folder as the dataset.toml says that lies above the labels.
 
 Examples:
   cargo xtask score --protocol cityscapes --labels gtFine/val --predictions mine
-  cargo xtask score --protocol ade20k --labels annotations/validation --predictions mine --json s.json"
+  cargo xtask score --protocol ade20k --labels annotations/validation --predictions mine --json s.json
+  cargo xtask score --protocol folder --labels my-set/val/labels --predictions mine"
     )]
     Score {
-        /// camvid, ade20k, cityscapes, pascal-context-59 or pascal-context-60.
+        /// camvid, ade20k, cityscapes, pascal-context-59, pascal-context-60 or folder.
         #[arg(long)]
         protocol: Protocol,
         /// Folder of label files, subfolders included.

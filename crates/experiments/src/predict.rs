@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use image::{RgbImage, imageops};
 use run_record::ClassFacts;
-use scene_data::{Class, DatasetConfig, LabelFiles, LabelMap, Sample, Split, preview, read_image};
+use scene_data::{
+    Class, DatasetConfig, LabelFiles, LabelMap, Sample, Split, preview, read_upright,
+};
 
 use crate::config::EvaluationConfig;
 use crate::data::{Inputs, View, pixels};
@@ -43,7 +45,7 @@ pub fn predict(request: &Request) -> anyhow::Result<String> {
     std::fs::create_dir_all(out_dir).with_context(|| out_dir.display().to_string())?;
     let mut text = String::new();
     for photograph in &request.photographs {
-        let image = read_image(photograph)?;
+        let image = read_upright(photograph)?;
         let stem =
             photograph.file_stem().map_or("photograph".into(), |stem| stem.to_string_lossy());
         let save = |picture: &image::DynamicImage, ending: &str| -> anyhow::Result<()> {

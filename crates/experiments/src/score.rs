@@ -1,6 +1,7 @@
 //! Scores of predictions that are saved as files, in a dataset's genuine encoding.
 
-use std::collections::BTreeMap;
+mod files;
+
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +10,9 @@ use scene_data::{DatasetConfig, LabelFiles, PascalContextConfig, read_label_png,
 use seg_metrics::cityscapes::{Counts, look_like_train_ids};
 use seg_metrics::{AbsentClass, ConfusionMatrix, Protocol, in_order};
 use serde_json::{Value, json};
+
+use crate::table;
+use files::{Found, Pair};
 
 /// What is to be scored.
 #[derive(Debug, Clone)]
@@ -29,28 +33,25 @@ pub struct Scored {
     pub json: Value,
 }
 
-/// A label file and the prediction for it.
-struct Pair {
-    labels: PathBuf,
-    prediction: PathBuf,
-}
-
 /// Scores every label file against its prediction.
 ///
 /// Cityscapes is scored from labelIds, and from the instanceIds beside them where every label has
-/// its own.
+/// its own; a folder of one's own by the `dataset.toml` that lies above its labels.
 ///
 /// # Errors
 ///
 /// Everything that is wrong with any file, in one list; then nothing is scored.
 pub fn score(request: &Request) -> anyhow::Result<Scored> {
     let mut problems = Vec::new();
-    let pairs = pairs(request, &mut problems)?;
-    let scored = match request.protocol {
+    let Found { pairs, left_out } = files::matched(request, &mut problems)?;
+    let mut scored = match request.protocol {
         Protocol::Cityscapes => cityscapes(&pairs, &mut problems)?,
-        protocol => by_classes(protocol, &pairs, &mut problems)?,
+        _ => by_classes(request, &pairs, &mut problems)?,
     };
     if problems.is_empty() {
+        if !left_out.is_empty() {
+            let _ = writeln!(scored.text, "\n{}", table::escaped(&left_out));
+        }
         return Ok(scored);
     }
     let count = match problems.len() {
@@ -60,82 +61,17 @@ pub fn score(request: &Request) -> anyhow::Result<Scored> {
     bail!("{count}, nothing is scored:\n  {}", problems.join("\n  "))
 }
 
-/// Matches files by name; what has no partner, or several, is a problem.
-fn pairs(request: &Request, problems: &mut Vec<String>) -> anyhow::Result<Vec<Pair>> {
-    let of_city = request.protocol == Protocol::Cityscapes;
-    let labels = by_key(&request.labels, of_city, problems, |name| {
-        !of_city || name.ends_with("_gtFine_labelIds.png")
-    })?;
-    ensure!(
-        !labels.is_empty(),
-        "{}: no label files; expected {}",
-        request.labels.display(),
-        if of_city { "*_gtFine_labelIds.png" } else { "PNGs" }
-    );
-    let mut predictions = by_key(&request.predictions, of_city, problems, |_| true)?;
-    let mut pairs = Vec::new();
-    for (key, labels) in labels {
-        match predictions.remove(&key) {
-            Some(prediction) => pairs.push(Pair { labels, prediction }),
-            None => problems.push(format!("{}: no prediction for it", labels.display())),
-        }
-    }
-    let left = predictions.into_values();
-    problems.extend(left.map(|file| format!("{}: there is no label file for it", file.display())));
-    Ok(pairs)
-}
-
-/// The PNGs of a folder by what identifies an image: the file name without its ending, or for
-/// Cityscapes city, sequence and frame.
-fn by_key(
-    folder: &Path,
-    of_city: bool,
-    problems: &mut Vec<String>,
-    is_wanted: impl Fn(&str) -> bool,
-) -> anyhow::Result<BTreeMap<String, PathBuf>> {
-    let mut files = Vec::new();
-    collect(folder, &mut files)?;
-    files.sort();
-    let mut found: BTreeMap<String, PathBuf> = BTreeMap::new();
-    for file in files {
-        let name = file.file_name().and_then(|name| name.to_str()).unwrap_or("").to_owned();
-        let Some(stem) = name.strip_suffix(".png").filter(|_| is_wanted(&name)) else { continue };
-        let key = match of_city {
-            true => stem.splitn(4, '_').take(3).collect::<Vec<_>>().join("_"),
-            false => stem.to_owned(),
-        };
-        match found.get(&key) {
-            Some(other) => problems.push(format!(
-                "{}: a second file for the image of {}",
-                file.display(),
-                other.display()
-            )),
-            None => {
-                found.insert(key, file);
-            }
-        }
-    }
-    Ok(found)
-}
-
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
-    for entry in folder.read_dir().with_context(|| folder.display().to_string())? {
-        let path = entry?.path();
-        if path.is_dir() {
-            collect(&path, files)?;
-        } else {
-            files.push(path);
-        }
-    }
-    Ok(())
-}
-
 fn by_classes(
-    protocol: Protocol,
+    request: &Request,
     pairs: &[Pair],
     problems: &mut Vec<String>,
 ) -> anyhow::Result<Scored> {
+    let (protocol, mut root) = (request.protocol, None);
     let config = match protocol {
+        Protocol::Folder => {
+            root = Some(described(&request.labels)?);
+            DatasetConfig::named(protocol.name())?
+        }
         Protocol::PascalContext59 => DatasetConfig::named("pascal-context")?,
         Protocol::PascalContext60 => {
             let classes = 60;
@@ -143,11 +79,11 @@ fn by_classes(
         }
         Protocol::Camvid | Protocol::Ade20k => DatasetConfig::named(protocol.name())?,
         other => bail!(
-            "{other} has no files to score; score camvid, ade20k, cityscapes, pascal-context-59 \
-             or pascal-context-60"
+            "{other} has no files to score; score camvid, ade20k, cityscapes, pascal-context-59, \
+             pascal-context-60 or folder"
         ),
     };
-    let files = LabelFiles::of(&config, None)?;
+    let files = LabelFiles::of(&config, root.as_deref())?;
     let classes = files.classes().len();
     let mut total = ConfusionMatrix::new(classes);
     let count = |index: usize| -> anyhow::Result<Result<Vec<(u32, u64)>, String>> {
@@ -172,12 +108,21 @@ fn by_classes(
     Ok(of_matrix(protocol, pairs.len(), &names, &total))
 }
 
+/// The folder above some labels that a `dataset.toml` describes.
+fn described(labels: &Path) -> anyhow::Result<PathBuf> {
+    let real = labels.canonicalize().with_context(|| labels.display().to_string())?;
+    let root = real.ancestors().find(|folder| folder.join("dataset.toml").is_file());
+    root.map(Path::to_owned).with_context(|| {
+        format!(
+            "{}: no dataset.toml there or in a folder above; it says which value is which class",
+            labels.display()
+        )
+    })
+}
+
 fn cityscapes(pairs: &[Pair], problems: &mut Vec<String>) -> anyhow::Result<Scored> {
-    let instances = |pair: &Pair| {
-        let name = pair.labels.to_string_lossy().replace("_labelIds.png", "_instanceIds.png");
-        PathBuf::from(name)
-    };
-    let with_instances = pairs.iter().all(|pair| instances(pair).is_file());
+    let of_instances = pairs.iter().filter(|pair| pair.instances.is_some()).count();
+    let with_instances = of_instances == pairs.len();
     let mut total = Counts::new();
     let count = |index: usize| -> anyhow::Result<Result<Counts, String>> {
         let pair: &Pair = &pairs[index];
@@ -193,9 +138,8 @@ fn cityscapes(pairs: &[Pair], problems: &mut Vec<String>) -> anyhow::Result<Scor
             );
             let mut counts = Counts::new();
             let file = || pair.prediction.display().to_string();
-            if with_instances {
-                let file_of_ids = instances(pair);
-                let ids = read_png_u16(&file_of_ids)?;
+            if let Some(file_of_ids) = pair.instances.as_ref().filter(|_| with_instances) {
+                let ids = read_png_u16(file_of_ids)?;
                 ensure!(
                     (ids.width, ids.height) == size,
                     "{}: another size than its labels",
@@ -220,7 +164,11 @@ fn cityscapes(pairs: &[Pair], problems: &mut Vec<String>) -> anyhow::Result<Scor
     let names: Vec<&str> = scores.classes.iter().map(|class| class.name).collect();
     let mut scored = of_matrix(Protocol::Cityscapes, pairs.len(), &names, &total.evaluated());
     let row = |name: &str, iou: Option<f64>, iiou: Option<f64>| {
-        let iiou = if with_instances { percent(iiou) } else { "no instanceIds".to_owned() };
+        let iiou = match of_instances {
+            _ if with_instances => percent(iiou),
+            0 => "no instanceIds".to_owned(),
+            some => format!("instanceIds for {some} of {} only", pairs.len()),
+        };
         format!("| {name} | {} | {iiou} |\n", percent(iou))
     };
     scored.text += "\n| official Cityscapes scores | IoU % | iIoU % |\n|---|---|---|\n";
@@ -293,6 +241,7 @@ pub(crate) fn of_matrix(
     text += "\n| class | IoU % | precision % | recall % |\n|---|---|---|---|\n";
     for (class, name) in names.iter().enumerate() {
         let [iou, precision, recall] = [iou[class], precision[class], recall[class]].map(percent);
+        let name = table::escaped(name);
         let _ = writeln!(text, "| {name} | {iou} | {precision} | {recall} |");
     }
     let json = json!({

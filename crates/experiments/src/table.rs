@@ -21,6 +21,20 @@ pub use distance::{SHOWN_BIN_PX, by_distance, distance_bins};
 pub use latex::latex;
 pub use markdown::{block, code, escaped, inline, markdown, notes};
 
+/// Text on one line of characters that are seen: whatever breaks a line, moves a terminal's cursor
+/// or turns the direction of writing becomes a space.
+pub fn one_line(text: &str) -> String {
+    text.replace(is_unseen, " ")
+}
+
+/// Control characters, separators of lines and paragraphs, and marks that turn the direction.
+fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}')
+        || ('\u{202a}'..='\u{202e}').contains(&c)
+        || ('\u{2066}'..='\u{2069}').contains(&c)
+}
+
 /// Text with names in it. Whoever writes it escapes all of it, so nothing here is markup.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Prose(pub Vec<Piece>);
@@ -69,8 +83,8 @@ impl Prose {
     /// The same sentence by sentence, each on one line.
     pub fn sentences(&self) -> Vec<String> {
         let plain = self.plain();
-        let one_line = |sentence: &str| sentence.replace(char::is_control, " ").trim().to_owned();
-        plain.split_inclusive(". ").map(one_line).collect()
+        let sentence = |sentence: &str| one_line(sentence).trim().to_owned();
+        plain.split_inclusive(". ").map(sentence).collect()
     }
 }
 

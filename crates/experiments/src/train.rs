@@ -230,7 +230,8 @@ impl Training<'_> {
         }
         let plain = EvaluationConfig::default();
         let scores = evaluate(self.parser, self.val, self.protocol, &plain)?;
-        let miou_percent = scores.miou_percent();
+        let miou_percent =
+            scores.miou_percent().context("val: no pixel is labelled, so no epoch is the best")?;
         if at.best.is_none_or(|best| miou_percent > best.miou_percent) {
             at.best = Some(Best { epoch, miou_percent });
             *best = Some(Snapshot::take(self.parser, self.parameters)?);

@@ -12,14 +12,13 @@ use crate::batching::Batching;
 use crate::clock::Clock;
 use crate::config::CellConfig;
 use crate::data::{Epoch, Examples, epoch_order};
-use crate::datasets::with_flag;
 use crate::optimizer::Optimizer;
 use crate::parser::Parser;
 use crate::pretrained::Pretrained;
-use crate::provenance;
 use crate::step::Objective;
 use crate::tiles::Cutting;
 use crate::vanishing::VanishingUnits;
+use crate::{datasets, provenance};
 
 /// Takes `steps` steps on the training split, which need not be whole, and writes what each took.
 /// Nothing is kept. Weights that are not given are drawn, and all classes weigh alike in the loss,
@@ -37,9 +36,10 @@ pub fn run(
     steps: usize,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    let dataset = config.dataset.open(data_root, Split::Train).map_err(with_flag)?;
+    let dataset = datasets::open(&config.dataset, data_root, Split::Train)?;
     let classes = dataset.classes().len();
     let train = Examples::new(dataset)?;
+    train.check_labelled(Split::Train)?;
     let pretrained = match weights {
         Some(path) => Pretrained::find(path, &config.model.backbone)?,
         None => None,

@@ -90,3 +90,55 @@ fn mistakes_are_answered_with_what_there_is() {
     );
     assert!(error.contains("classes = 61"), "{error}");
 }
+
+#[test]
+fn training_does_not_begin_where_a_split_has_no_labelled_pixel() {
+    let config = "dataset = { kind = \"folder\" }\ntraining = { epochs = 1, batch_size = 1 }\n\
+                  [model]\nbackbone = { kind = \"small-cnn\", channels = [4, 8, 8], \
+                  blocks_per_stage = [1, 1, 1] }\ncontext_stride = 8\nskip_stride = 4\n\
+                  adapter_channels = 8\nskip_channels = 4\n\
+                  context = { hidden_channels = 8, cell = { kind = \"none\" } }\n";
+    for (split, why) in [
+        ("train", "nothing to learn from"),
+        ("val", "no epoch can be chosen by it"),
+        ("test", "nothing to score on"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        said(dir.path(), &["synth", "folder", "set", "--images", "2", "--size-px", "64"]);
+        std::fs::write(dir.path().join("config.toml"), config).unwrap();
+        for entry in std::fs::read_dir(dir.path().join("set/labels").join(split)).unwrap() {
+            let blank = image::GrayImage::from_pixel(64, 64, image::Luma([255]));
+            blank.save(entry.unwrap().path()).unwrap();
+        }
+        let train = |more: &[&str]| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_experiments"));
+            command.current_dir(dir.path()).args(["train", "config.toml", "--data-root", "set"]);
+            command.args(more).output().unwrap()
+        };
+        let output = train(&["--out-dir", "out"]);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.contains(&format!("folder {split}: no pixel")), "{error}");
+        assert!(error.contains(why) && !error.contains("epoch 1/1"), "{error}");
+        assert!(!text(&output.stdout).contains("0.0"), "{}", text(&output.stdout));
+        // A trial sees train alone.
+        let tried = train(&["--try", "1"]);
+        assert_eq!(tried.status.success(), split != "train", "{}", text(&tried.stderr));
+    }
+}
+
+#[test]
+fn litter_is_left_out_and_said_once() {
+    let dir = tempfile::tempdir().unwrap();
+    said(dir.path(), &["synth", "ade20k", "set", "--images", "2", "--size-px", "64"]);
+    let folder = dir.path().join("set/images/training");
+    for name in ["._x.jpg", ".DS_Store", "Thumbs.db", "desktop.ini", "note.txt"] {
+        std::fs::write(folder.join(name), "").unwrap();
+    }
+    let output = data(dir.path(), &["stats", "ade20k", "--data-root", "set"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("ade20k train: 2 images"), "{}", text(&output.stdout));
+    let error = text(&output.stderr);
+    assert_eq!(error.matches("left out: 4 hidden files").count(), 1, "{error}");
+    assert!(error.contains("note.txt"), "{error}");
+}

@@ -1,7 +1,9 @@
 //! `experiments score` on files: whole sets get numbers, anything wrong gets a list and none.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+use std::ffi::OsString;
 use std::fs;
+use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -138,4 +140,126 @@ fn other_sizes_encodings_and_train_ids_are_recognised() {
     assert!(message.contains("label value 12 at column 0, row 0"), "{message}");
     let message = refused(root.path(), "beacons", "valannot");
     assert!(message.contains("beacons has no files to score"), "{message}");
+}
+
+/// A picture of one value.
+fn gray(file: &Path, value: u8) {
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let picture = image::GrayImage::from_pixel(4, 4, image::Luma([value]));
+    picture.save_with_format(file, image::ImageFormat::Png).unwrap();
+}
+
+#[test]
+fn names_in_capitals_and_names_that_are_no_text_are_scored() {
+    let root = tempfile::tempdir().unwrap();
+    let at = |folder: &str, name: &[u8]| {
+        root.path().join(folder).join(OsString::from_vec(name.to_vec()))
+    };
+    // One right, two wrong: the wrong ones were dropped, and 100 % were left.
+    gray(&at("set/labels", b"a.png"), 1);
+    gray(&at("mine", b"a.png"), 1);
+    gray(&at("set/labels", b"b.PNG"), 1);
+    gray(&at("mine", b"b.png"), 2);
+    gray(&at("set/labels", b"stra\xdfe.png"), 1);
+    gray(&at("mine", b"stra\xdfe.png"), 2);
+    let output = score(root.path(), "camvid", "labels");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("3 images") && text.contains("| pixel accuracy | 33.33 |"), "{text}");
+    fs::remove_file(root.path().join("scores.json")).unwrap();
+
+    // Without partners they are named, on either side.
+    gray(&at("set/labels", b"c.PNG"), 1);
+    gray(&at("mine", b"d.PNG"), 1);
+    gray(&at("mine", b"\xfc.png"), 1);
+    gray(&at("mine", b"b.PNG"), 1);
+    gray(&at("set/labels", b"e.jpg"), 1);
+    let message = refused(root.path(), "camvid", "labels");
+    for part in [
+        "5 problems",
+        "labels/c.PNG: no prediction for it",
+        "mine/d.PNG: there is no label file for it",
+        "mine/\u{fffd}.png: there is no label file for it",
+        "a second file for the image of",
+        "labels/e.jpg: only PNGs hold class indices",
+    ] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+}
+
+#[test]
+fn litter_and_other_files_are_left_out_and_said() {
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join(name);
+    gray(&at("set/labels/a.png"), 1);
+    gray(&at("mine/a.png"), 1);
+    gray(&at("mine/._a.png"), 1);
+    gray(&at("set/labels/__MACOSX/b.png"), 1);
+    fs::write(at("mine/Thumbs.db"), "").unwrap();
+    fs::write(at("mine/log.txt"), "").unwrap();
+    let output = score(root.path(), "camvid", "labels");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("1 images") && text.contains("log.txt"), "{text}");
+    assert!(text.contains("3 hidden or a file manager's"), "{text}");
+}
+
+#[test]
+fn instances_count_where_names_are_in_capitals_and_are_not_dropped_in_silence() {
+    let root = written(Layout::Cityscapes, CITY);
+    let folder = root.path().join("set").join(CITY);
+    let file = |name: &str| folder.join(format!("beacons_000001_000019_gtFine_{name}"));
+    fs::rename(file("labelIds.png"), file("labelIds.PNG")).unwrap();
+    let text = |output: Output| {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let whole = text(score(root.path(), "cityscapes", CITY));
+    assert!(!whole.contains("instanceIds"), "{whole}");
+    fs::remove_file(file("instanceIds.png")).unwrap();
+    let part = text(score(root.path(), "cityscapes", CITY));
+    assert!(part.contains("instanceIds for 2 of 3 only"), "{part}");
+    gray(&file("labels.png"), 1);
+    let message = refused_after(root.path());
+    assert!(message.contains("neither *_gtFine_labelIds.png nor one of"), "{message}");
+}
+
+fn refused_after(root: &Path) -> String {
+    fs::remove_file(root.join("scores.json")).unwrap();
+    refused(root, "cityscapes", CITY)
+}
+
+#[test]
+fn a_folder_of_ones_own_is_scored_by_its_class_table() {
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join(name);
+    gray(&at("set/val/labels/a.png"), 30);
+    gray(&at("mine/a.png"), 30);
+    gray(&at("set/val/labels/b.png"), 30);
+    gray(&at("mine/b.png"), 7);
+    gray(&at("set/val/labels/c.png"), 9);
+    gray(&at("mine/c.png"), 7);
+    let message = refused(root.path(), "folder", "val/labels");
+    assert!(message.contains("no dataset.toml there or in a folder above"), "{message}");
+    let text = "ignore = [9]\n[[class]]\nvalue = 30\nname = \"a|b\\nc\"\n\
+                [[class]]\nvalue = 7\nname = \"d\"\n";
+    fs::write(at("set/dataset.toml"), text).unwrap();
+    let output = score(root.path(), "folder", "val/labels");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("| pixel accuracy | 50.00 |"), "{text}");
+    assert!(text.contains("| a\\|b c | 50.00 |"), "names are cells of their own: {text}");
+    gray(&at("mine/c.png"), 8);
+    fs::remove_file(at("scores.json")).unwrap();
+    assert!(refused(root.path(), "folder", "val/labels").contains("label value 8"));
+}
+
+#[test]
+fn labels_of_nothing_have_no_score() {
+    let root = tempfile::tempdir().unwrap();
+    gray(&root.path().join("set/labels/a.png"), 11);
+    gray(&root.path().join("mine/a.png"), 1);
+    let output = score(root.path(), "camvid", "labels");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("| **mIoU** (headline) | – |"), "{text}");
 }

@@ -48,7 +48,8 @@ impl Record {
         Self::from_bytes(&bytes).map_err(|problem| Error::Record { file: path.to_owned(), problem })
     }
 
-    /// Reads every `.json` file of a folder, sorted by file name; hidden files are passed over.
+    /// Reads every `.json` file of a folder, whatever its name, sorted by file name; hidden files are
+    /// passed over.
     ///
     /// # Errors
     ///
@@ -68,8 +69,10 @@ impl Record {
         let mut paths = Vec::new();
         for entry in fs::read_dir(dir).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("");
-            if name.ends_with(".json") && !name.starts_with('.') {
+            let is_hidden =
+                path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(b"."));
+            let ending = path.extension().unwrap_or_default();
+            if ending.eq_ignore_ascii_case("json") && !is_hidden {
                 paths.push(path);
             }
         }

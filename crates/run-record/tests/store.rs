@@ -101,6 +101,17 @@ fn a_folder_is_read_in_order_and_unfinished_files_are_passed_over() {
 }
 
 #[test]
+fn records_of_any_name_are_read() {
+    use std::os::unix::ffi::OsStringExt;
+    let dir = tempfile::tempdir().unwrap();
+    let path = record("a", 0).write_atomically(dir.path()).unwrap();
+    for name in [b"A.JSON".to_vec(), b"stra\xdfe.json".to_vec()] {
+        fs::copy(&path, dir.path().join(std::ffi::OsString::from_vec(name))).unwrap();
+    }
+    assert_eq!(Record::read_dir(dir.path()).unwrap().len(), 3);
+}
+
+#[test]
 fn damaged_edited_and_foreign_files_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let text = fs::read_to_string(record("fcn", 0).write_atomically(dir.path()).unwrap()).unwrap();

@@ -5,7 +5,8 @@ use std::path::Path;
 use crate::class_table::ADE20K;
 use crate::encoding::Encoding;
 use crate::layout::{Layout, describe};
-use crate::on_disk::{Listing, Pair, sorted_names};
+use crate::on_disk::Listing;
+use crate::scan::{LeftOut, pairs};
 use crate::{Error, Split};
 
 /// Lists a split: all photographs of its folder, sorted by name.
@@ -18,16 +19,9 @@ pub(crate) fn list(root: &Path, split: Split) -> Result<Listing, Error> {
         Split::Val | Split::Test => "validation",
     };
     let images = root.join("images").join(folder);
-    let mut pairs = Vec::new();
-    if images.is_dir() {
-        for name in sorted_names(&images)? {
-            let image = images.join(&name);
-            let Some(stem) = image.file_stem().filter(|_| is_jpeg(&image)) else { continue };
-            let id = stem.to_string_lossy().into_owned();
-            let labels = root.join("annotations").join(folder).join(format!("{id}.png"));
-            pairs.push(Pair { id, image, labels });
-        }
-    }
+    let labels = root.join("annotations").join(folder);
+    let mut left_out = LeftOut::default();
+    let pairs = pairs(&images, &["jpg", "jpeg"], &labels, &mut left_out)?;
     if pairs.is_empty() {
         return Err(Error::NotTheDataset {
             dataset: Layout::Ade20k.title(),
@@ -37,10 +31,6 @@ pub(crate) fn list(root: &Path, split: Split) -> Result<Listing, Error> {
         });
     }
     let encoding = Encoding::Indices(ADE20K.clone());
-    Ok(Listing { name: "ade20k".into(), layout: Layout::Ade20k, root, encoding, pairs })
-}
-
-fn is_jpeg(file: &Path) -> bool {
-    file.extension()
-        .is_some_and(|e| e.eq_ignore_ascii_case("jpg") || e.eq_ignore_ascii_case("jpeg"))
+    let (name, layout) = ("ade20k".into(), Layout::Ade20k);
+    Ok(Listing { name, layout, root, encoding, pairs, left_out })
 }

@@ -7,6 +7,7 @@ use crate::class_table::CAMVID;
 use crate::encoding::{ColorTable, Encoding};
 use crate::layout::{Layout, describe};
 use crate::on_disk::{Listing, Pair, list_lines};
+use crate::scan::LeftOut;
 use crate::{Error, IGNORE, Split};
 
 /// Lists a split of SegNet's form through its list, `train.txt` for instance.
@@ -33,7 +34,8 @@ pub(crate) fn list(root: &Path, split: Split) -> Result<Listing, Error> {
         pairs.push(Pair { id, image: inside(&root, image), labels: inside(&root, labels) });
     }
     let encoding = Encoding::Indices(CAMVID.clone());
-    Ok(Listing { name: "camvid".into(), layout: Layout::CamVid, root, encoding, pairs })
+    let (name, layout, left_out) = ("camvid".into(), Layout::CamVid, LeftOut::default());
+    Ok(Listing { name, layout, root, encoding, pairs, left_out })
 }
 
 /// Lists a split of the original release: all stills in one folder, all labels, in colour, in
@@ -62,7 +64,8 @@ pub(crate) fn list_original(root: &Path, split: Split) -> Result<Listing, Error>
     }
     let class_of_color = facts.color.iter().map(|c| (c.color, c.class.unwrap_or(IGNORE))).collect();
     let encoding = Encoding::Colors(ColorTable { classes: CAMVID.classes.clone(), class_of_color });
-    Ok(Listing { name: "camvid".into(), layout: Layout::CamVidOriginal, root, encoding, pairs })
+    let (name, layout, left_out) = ("camvid".into(), Layout::CamVidOriginal, LeftOut::default());
+    Ok(Listing { name, layout, root, encoding, pairs, left_out })
 }
 
 /// The folder of the original release's photographs.

@@ -5,7 +5,8 @@ use std::path::Path;
 use crate::class_table::CITYSCAPES;
 use crate::encoding::Encoding;
 use crate::layout::{Layout, describe};
-use crate::on_disk::{Listing, Pair, sorted_names};
+use crate::on_disk::{Listing, Pair};
+use crate::scan::{LeftOut, names};
 use crate::{Error, Split};
 
 /// Lists a split: all photographs of all its cities, sorted by city and name.
@@ -20,20 +21,23 @@ pub(crate) fn list(root: &Path, split: Split) -> Result<Listing, Error> {
         Split::Val | Split::Test => "val",
     };
     let images = root.join("leftImg8bit").join(split);
-    let mut pairs = Vec::new();
-    for city in if images.is_dir() { sorted_names(&images)? } else { Vec::new() } {
+    let (mut pairs, mut left_out) = (Vec::new(), LeftOut::default());
+    for city in if images.is_dir() { names(&images, &mut left_out)? } else { Vec::new() } {
         let folder = images.join(&city);
         if !folder.is_dir() {
+            left_out.others.push(folder);
             continue;
         }
-        for name in sorted_names(&folder)? {
+        for name in names(&folder, &mut left_out)? {
+            let image = folder.join(&name);
             let Some(id) = name.to_str().and_then(|name| name.strip_suffix("_leftImg8bit.png"))
             else {
+                left_out.others.push(image);
                 continue;
             };
             let labels = root.join("gtFine").join(split).join(&city);
             let labels = labels.join(format!("{id}_gtFine_labelIds.png"));
-            pairs.push(Pair { id: id.to_owned(), image: folder.join(&name), labels });
+            pairs.push(Pair { id: id.to_owned(), image, labels });
         }
     }
     if pairs.is_empty() {
@@ -45,5 +49,6 @@ pub(crate) fn list(root: &Path, split: Split) -> Result<Listing, Error> {
         });
     }
     let encoding = Encoding::Indices(CITYSCAPES.clone());
-    Ok(Listing { name: "cityscapes".into(), layout: Layout::Cityscapes, root, encoding, pairs })
+    let (name, layout) = ("cityscapes".into(), Layout::Cityscapes);
+    Ok(Listing { name, layout, root, encoding, pairs, left_out })
 }

@@ -92,6 +92,12 @@ pub trait SceneDataset: Send + Sync {
         Ok([labels.width, labels.height])
     }
 
+    /// What lies in the dataset's folders and is not among the samples, in words; `None` where
+    /// nothing does.
+    fn left_out(&self) -> Option<String> {
+        None
+    }
+
     /// The instance ids of a sample, where the dataset has them: Cityscapes' `instanceIds`.
     ///
     /// # Errors

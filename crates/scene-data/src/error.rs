@@ -99,22 +99,16 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
-    /// A photograph is cut off: a decoder would fill its rest with gray.
-    #[error("{}: the photograph is cut off after {bytes} bytes", file.display())]
-    Truncated {
+    /// A photograph is damaged or cut off: a decoder would fill in gray, or blocks out of place.
+    #[error("{}: the photograph is damaged or cut off: {message}", file.display())]
+    Damaged {
         /// The photograph.
         file: PathBuf,
-        /// The bytes that are there.
-        bytes: usize,
-    },
-    /// A file is larger than anything this crate expects.
-    #[error("{}: over {} MiB; is it the right file?", file.display(), crate::MAX_FILE_BYTES >> 20)]
-    FileTooLarge {
-        /// The file.
-        file: PathBuf,
+        /// What is missing or broken in it.
+        message: String,
     },
     /// A list or a description is not text.
-    #[error("{}: not a text file (UTF-8)", file.display())]
+    #[error("{}: not text in UTF-8; is it UTF-16? Save it as UTF-8", file.display())]
     NotText {
         /// The file.
         file: PathBuf,
@@ -134,8 +128,9 @@ pub enum Error {
     },
     /// A photograph and its label map differ in size.
     #[error(
-        "{}: {image_width}×{image_height} pixels, but its labels {} are {label_width}×{label_height}",
-        image.display(), labels.display()
+        "{}: {image_width}×{image_height} pixels{}, but its labels {} are \
+         {label_width}×{label_height}",
+        image.display(), turned(*orientation), labels.display()
     )]
     SizeMismatch {
         /// The photograph.
@@ -150,6 +145,8 @@ pub enum Error {
         label_width: usize,
         /// Height of the label map.
         label_height: usize,
+        /// The photograph's EXIF orientation, where it is not that of the pixels.
+        orientation: Option<u8>,
     },
     /// The data root does not hold the dataset that was asked for.
     #[error("no {dataset} under {}: expected {expected}; found {found}", root.display())]
@@ -226,6 +223,22 @@ pub enum Error {
         /// The range it must be in.
         expected: String,
     },
+    /// The description of a user's own folder has no such split.
+    #[error("{}: it has no [split.{split}]", file.display())]
+    NoSplit {
+        /// The `dataset.toml`.
+        file: PathBuf,
+        /// The split.
+        split: crate::Split,
+    },
+    /// Two files stand for one image.
+    #[error("{} and {}: two files for one image", first.display(), second.display())]
+    SameName {
+        /// One of them.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
     /// A name stands for no split.
     #[error("unknown split {0:?}: expected train, val or test")]
     UnknownSplit(String),
@@ -260,7 +273,7 @@ impl Error {
     /// What the user can do about it, in one phrase; empty where the error itself says it.
     pub fn remedy(&self) -> &'static str {
         match self {
-            Self::Image { .. } | Self::Png { .. } | Self::Truncated { .. } => {
+            Self::Image { .. } | Self::Png { .. } | Self::Damaged { .. } => {
                 "take the file from the release again"
             }
             Self::LabelFormat { .. } | Self::LabelValue { .. } | Self::LabelColor { .. } => {
@@ -268,8 +281,14 @@ impl Error {
             }
             Self::SizeMismatch { .. } => "take both files from one release; never resize labels",
             Self::Mat { .. } => "take the file from the official annotation again",
-            Self::TooLarge { .. } | Self::FileTooLarge { .. } => "replace the file",
-            Self::File(_) | Self::Io { .. } => "check that the file is there and may be read",
+            Self::TooLarge { .. } => "replace the file",
+            Self::File(error) if error.kind().is_none() => "replace the file",
+            Self::Io { .. } | Self::File(_) => "check that the file is there and may be read",
+            Self::NoSplit { .. } => "name its folders there",
+            Self::SameName { .. } => "keep one, or rename one with its labels",
+            Self::Description { .. } => "mend the description",
+            Self::List { .. } | Self::NotText { .. } => "mend the list",
+            Self::NotTheDataset { .. } => "name the folder that holds it",
             Self::MissingFiles { .. } => "`cargo xtask data verify` lists them all",
             _ => "",
         }
@@ -280,4 +299,11 @@ impl Error {
         let file = file.to_path_buf();
         move |source| Self::Io { file, source }
     }
+}
+
+/// A word about the tag that makes viewers turn a photograph.
+fn turned(orientation: Option<u8>) -> String {
+    orientation.map_or(String::new(), |tag| {
+        format!(" (and its EXIF orientation {tag} does not turn it to its labels' size)")
+    })
 }

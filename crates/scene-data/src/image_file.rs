@@ -1,38 +1,100 @@
 //! Reading photographs.
 
-use std::fs::File;
-use std::io::{BufReader, Cursor, Read};
+use std::io::{BufReader, Cursor};
 use std::path::Path;
 
-use image::{ImageFormat, ImageReader, RgbImage};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
-use crate::{Error, MAX_PIXELS};
+use crate::{Error, MAX_PIXELS, jpeg_scan};
 
 /// The most bytes a file may have: ten times an uncompressed Cityscapes image.
 pub const MAX_FILE_BYTES: u64 = 64 << 20;
 
+/// A photograph as its file stores it, and what viewers do before they show it.
+pub(crate) struct Photograph {
+    pub(crate) image: RgbImage,
+    /// What its EXIF data say; nothing of most.
+    pub(crate) orientation: Orientation,
+}
+
+impl Photograph {
+    /// Reads a JPEG or PNG.
+    pub(crate) fn read(file: &Path) -> Result<Self, Error> {
+        let mut bytes = read_file(file)?;
+        let stored = bytes.len();
+        let is_jpeg = image::guess_format(&bytes).is_ok_and(|format| format == ImageFormat::Jpeg);
+        if is_jpeg {
+            // Where only the end mark is cut off, the decoder would leave out the last rows.
+            bytes.extend([0xff, 0xd9]);
+        }
+        let image_error = |source| Error::Image { file: file.to_path_buf(), source };
+        let reader = ImageReader::new(Cursor::new(&bytes)).with_guessed_format();
+        let reader = reader.map_err(Error::io(file))?;
+        let mut decoder = reader.into_decoder().map_err(image_error)?;
+        let (width, height) = decoder.dimensions();
+        if u64::from(width) * u64::from(height) > MAX_PIXELS {
+            return Err(Error::TooLarge { file: file.to_path_buf(), width, height });
+        }
+        if is_jpeg {
+            let damaged = |message| Error::Damaged { file: file.to_path_buf(), message };
+            jpeg_scan::check(&bytes[..stored]).map_err(damaged)?;
+        }
+        decoder.set_limits(Limits::default()).map_err(image_error)?;
+        // Data that cannot be read turn nothing.
+        let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+        let image = DynamicImage::from_decoder(decoder).map_err(image_error)?.into_rgb8();
+        Ok(Self { image, orientation })
+    }
+
+    /// Whether viewers turn or mirror it.
+    pub(crate) fn is_turned(&self) -> bool {
+        self.orientation != Orientation::NoTransforms
+    }
+
+    /// Width and height of its pixels.
+    pub(crate) fn size(&self) -> [usize; 2] {
+        [self.image.width() as usize, self.image.height() as usize]
+    }
+
+    /// Width and height as viewers show it.
+    pub(crate) fn upright_size(&self) -> [usize; 2] {
+        use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+        let [width, height] = self.size();
+        match self.orientation {
+            Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH => [height, width],
+            _ => [width, height],
+        }
+    }
+
+    /// As viewers show it.
+    pub(crate) fn upright(self) -> RgbImage {
+        let mut image = DynamicImage::ImageRgb8(self.image);
+        image.apply_orientation(self.orientation);
+        image.into_rgb8()
+    }
+}
+
 /// Reads a JPEG or PNG photograph as RGB8: gray, CMYK and 16-bit files are converted.
 ///
 /// The format is told by the content, not by the file name's ending. EXIF orientation is left
-/// alone, since label maps are aligned with the pixels as stored.
+/// alone: the pixels are those of the file. [`read_upright`] turns them.
 ///
 /// # Errors
 ///
-/// A file that cannot be read or decoded, that is cut off, or is larger than [`MAX_PIXELS`].
+/// A file that cannot be read or decoded, that is damaged or cut off, or is larger than
+/// [`MAX_PIXELS`].
 pub fn read_image(file: &Path) -> Result<RgbImage, Error> {
-    let bytes = read_file(file)?;
-    let image_error = |source| Error::Image { file: file.to_path_buf(), source };
-    let guessed =
-        || ImageReader::new(Cursor::new(&bytes)).with_guessed_format().map_err(Error::io(file));
-    let (width, height) = guessed()?.into_dimensions().map_err(image_error)?;
-    if u64::from(width) * u64::from(height) > MAX_PIXELS {
-        return Err(Error::TooLarge { file: file.to_path_buf(), width, height });
-    }
-    let reader = guessed()?;
-    if reader.format() == Some(ImageFormat::Jpeg) && !jpeg_is_whole(&bytes) {
-        return Err(Error::Truncated { file: file.to_path_buf(), bytes: bytes.len() });
-    }
-    Ok(reader.decode().map_err(image_error)?.into_rgb8())
+    Ok(Photograph::read(file)?.image)
+}
+
+/// Reads a photograph as viewers show it: turned and mirrored as its EXIF orientation says.
+///
+/// # Errors
+///
+/// As of [`read_image`].
+pub fn read_upright(file: &Path) -> Result<RgbImage, Error> {
+    Ok(Photograph::read(file)?.upright())
 }
 
 /// Columns and rows of a picture, from its head.
@@ -47,23 +109,5 @@ pub(crate) fn image_size(file: &Path) -> Result<[usize; 2], Error> {
 
 /// Reads a file whole, if it is not absurdly large.
 pub(crate) fn read_file(file: &Path) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
-    let input = File::open(file).map_err(Error::io(file))?;
-    input.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(Error::io(file))?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(Error::FileTooLarge { file: file.to_path_buf() });
-    }
-    Ok(bytes)
-}
-
-/// Whether the last scan of a JPEG ends.
-///
-/// Decoders fill the rest of a file that was cut off with gray and say nothing. Within a scan the
-/// two marks cannot occur, and a thumbnail's lie before the photograph's.
-fn jpeg_is_whole(bytes: &[u8]) -> bool {
-    let last = |mark: [u8; 2]| bytes.windows(2).rposition(|two| two == mark);
-    const START_OF_SCAN: [u8; 2] = [0xff, 0xda];
-    const END_OF_IMAGE: [u8; 2] = [0xff, 0xd9];
-    // A file without a scan is the decoder's to refuse.
-    last(START_OF_SCAN).is_none_or(|scan| last(END_OF_IMAGE).is_some_and(|end| end > scan))
+    whole_files::read(file, MAX_FILE_BYTES).map_err(Error::File)
 }

@@ -3,7 +3,6 @@
 //! General image libraries turn a palette into colours and stretch 2- and 4-bit gray to 0–255,
 //! and the class indices are lost without an error. Here every transformation is off.
 
-use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
@@ -86,7 +85,7 @@ fn read_raw(file: &Path) -> Result<Raw, Error> {
         }
         other => Error::Png { file: file.to_path_buf(), message: other.to_string() },
     };
-    let input = BufReader::new(File::open(file).map_err(Error::io(file))?);
+    let input = BufReader::new(whole_files::open(file).map_err(Error::File)?);
     let mut decoder = png::Decoder::new(input);
     decoder.set_transformations(Transformations::IDENTITY);
     let header = decoder.read_header_info().map_err(png_error)?;

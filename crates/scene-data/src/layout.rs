@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::{CamVidConfig, CamVidForm, ContextLabels, PascalContextConfig};
-use crate::on_disk::sorted_names;
+use crate::scan::sorted_names;
 use crate::{DatasetConfig, Error, Split, camvid, own_folder};
 
 /// A dataset's genuine layout on disk.

@@ -32,17 +32,22 @@ mod pascal_context;
 
 mod own_folder;
 
+mod alignment;
 mod class_table;
 mod encoding;
 mod fingerprint;
 mod fingerprint_cache;
 mod image_file;
+mod jpeg_bits;
+mod jpeg_scan;
 mod label_files;
 mod label_png;
 mod label_values;
 mod layout;
+mod litter;
 mod mat_file;
 mod on_disk;
+mod scan;
 mod stamp;
 
 mod transform;
@@ -67,11 +72,12 @@ pub use dataset::{SceneDataset, Split};
 pub use error::Error;
 pub use fingerprint_cache::FingerprintCache;
 use image_file::read_file;
-pub use image_file::{MAX_FILE_BYTES, read_image};
+pub use image_file::{MAX_FILE_BYTES, read_image, read_upright};
 pub use label_files::LabelFiles;
 pub use label_png::{MAX_PIXELS, U16Map, read_label_png, read_png_u16};
 pub use label_values::{LabelValues, ValueKind};
 pub use layout::Layout;
+pub use litter::is_litter;
 pub use sample::{Class, IGNORE, LabelMap, Sample, UNDEFINED_DISTANCE_PX};
 pub use statistics::Statistics;
 pub use store::SampleStore;

@@ -1,15 +1,16 @@
 //! The common part of all datasets on disk: pairs of files, decoded through an encoding.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use crate::alignment::{Alignment, aligned};
 use crate::encoding::Encoding;
 use crate::fingerprint::{Entry, Known};
-use crate::image_file::image_size;
+use crate::image_file::{Photograph, image_size};
 use crate::layout::Layout;
-use crate::{Class, Error, FingerprintCache, LabelMap, LabelValues, Sample, SceneDataset, U16Map};
-use crate::{fingerprint, read_file, read_image, read_png_u16};
+use crate::scan::LeftOut;
+use crate::{Class, Error, FingerprintCache, LabelValues, Sample, SceneDataset, U16Map};
+use crate::{MAX_FILE_BYTES, fingerprint, read_png_u16};
 
 /// A photograph and its label file.
 #[derive(Debug, Clone)]
@@ -30,6 +31,8 @@ pub(crate) struct Listing {
     pub(crate) encoding: Encoding,
     /// In their final order.
     pub(crate) pairs: Vec<Pair>,
+    /// What the folders hold besides; nothing where lists say what there is.
+    pub(crate) left_out: LeftOut,
 }
 
 /// One split of a dataset on disk.
@@ -94,7 +97,7 @@ impl SceneDataset for OnDisk {
 
     fn sample(&self, index: usize) -> Result<Sample, Error> {
         let pair = self.pair(index)?;
-        let read = || read_pair(pair, &self.listing.encoding);
+        let read = || Ok(read_pair(pair, &self.listing.encoding)?.0);
         match self.known.get().and_then(|known| known.get(index)) {
             Some(known) => known.read(entry(pair), read),
             None => read(),
@@ -104,8 +107,12 @@ impl SceneDataset for OnDisk {
     fn size(&self, index: usize) -> Result<[usize; 2], Error> {
         let pair = self.pair(index)?;
         // Labels are those of the sample as it is seen; MATLAB's files have no head that says so.
-        let is_picture = pair.labels.extension().is_some_and(|ending| ending == "png");
+        let is_picture = pair.labels.extension().is_some_and(|e| e.eq_ignore_ascii_case("png"));
         image_size(if is_picture { &pair.labels } else { &pair.image })
+    }
+
+    fn left_out(&self) -> Option<String> {
+        self.listing.left_out.in_words()
     }
 
     fn instances(&self, index: usize) -> Result<Option<U16Map>, Error> {
@@ -129,27 +136,17 @@ fn entry(pair: &Pair) -> Entry<'_> {
 }
 
 /// Decodes both files of a pair and holds their sizes against each other.
-pub(crate) fn read_pair(pair: &Pair, encoding: &Encoding) -> Result<Sample, Error> {
-    let image = read_image(&pair.image)?;
+pub(crate) fn read_pair(pair: &Pair, encoding: &Encoding) -> Result<(Sample, Alignment), Error> {
+    let photograph = Photograph::read(&pair.image)?;
     let labels = encoding.read(&pair.labels)?;
-    same_size(pair, &image, &labels)?;
-    Ok(Sample { id: pair.id.clone(), image, labels, beacon_distance_px: None })
+    let (image, alignment) = aligned(pair, photograph, &labels)?;
+    Ok((Sample { id: pair.id.clone(), image, labels, beacon_distance_px: None }, alignment))
 }
 
 /// The file of a pair's instance ids, for datasets that have them.
 pub(crate) fn instances_of(layout: Layout, pair: &Pair) -> Option<PathBuf> {
-    let name = pair.labels.file_name()?.to_str()?;
     (layout == Layout::Cityscapes)
-        .then(|| pair.labels.with_file_name(name.replace("labelIds", "instanceIds")))
-}
-
-/// The sorted names in a folder: the order of directory listings differs by file system.
-pub(crate) fn sorted_names(folder: &Path) -> Result<Vec<OsString>, Error> {
-    let entries = std::fs::read_dir(folder).map_err(Error::io(folder))?;
-    let names = entries.map(|entry| Ok(entry.map_err(Error::io(folder))?.file_name()));
-    let mut names = names.collect::<Result<Vec<_>, Error>>()?;
-    names.sort();
-    Ok(names)
+        .then(|| pair.labels.with_file_name(format!("{}_gtFine_instanceIds.png", pair.id)))
 }
 
 /// The lines of a list that hold something, with their numbers from 1.
@@ -164,23 +161,12 @@ pub(crate) fn list_lines(file: &Path) -> Result<Vec<(usize, String)>, Error> {
     Ok(lines)
 }
 
-/// A list or a configuration as text.
+/// A list or a configuration as text, without a byte-order mark.
 pub(crate) fn read_text(file: &Path) -> Result<String, Error> {
-    let text = String::from_utf8(read_file(file)?);
-    text.map_err(|_| Error::NotText { file: file.to_path_buf() })
-}
-
-fn same_size(pair: &Pair, image: &image::RgbImage, labels: &LabelMap) -> Result<(), Error> {
-    let (image_width, image_height) = (image.width() as usize, image.height() as usize);
-    if (image_width, image_height) == (labels.width, labels.height) {
-        return Ok(());
+    let text = whole_files::read_to_string(file, MAX_FILE_BYTES).map_err(Error::File)?;
+    // UTF-16 of plain letters, where nothing marks it.
+    if text.contains('\0') {
+        return Err(Error::NotText { file: file.to_path_buf() });
     }
-    Err(Error::SizeMismatch {
-        image: pair.image.clone(),
-        labels: pair.labels.clone(),
-        image_width,
-        image_height,
-        label_width: labels.width,
-        label_height: labels.height,
-    })
+    Ok(text)
 }

@@ -1,12 +1,13 @@
 //! A user's own images and index PNGs, described by a `dataset.toml`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use crate::class_table::{ClassTable, Row};
 use crate::encoding::Encoding;
 use crate::layout::{Layout, describe};
-use crate::on_disk::{Listing, Pair, read_text, sorted_names};
+use crate::on_disk::{Listing, read_text};
+use crate::scan::{LeftOut, pairs};
 use crate::{Error, IGNORE, Split};
 
 /// The file that describes the folder.
@@ -41,6 +42,7 @@ struct Description {
     #[serde(default)]
     ignore: Vec<u8>,
     class: Vec<OwnClass>,
+    #[serde(default)]
     split: BTreeMap<Split, Folders>,
 }
 
@@ -87,7 +89,7 @@ pub(crate) fn list(root: &Path, split: Split) -> Result<Listing, Error> {
         .split
         .get(&split)
         .or_else(|| (split == Split::Test).then(|| description.split.get(&Split::Val)).flatten());
-    let folders = folders.ok_or_else(|| wrong(format!("it has no [split.{split}]")))?;
+    let folders = folders.ok_or_else(|| Error::NoSplit { file: file.clone(), split })?;
     for folder in [&folders.images, &folders.labels] {
         let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
         if !folder.components().all(inside) {
@@ -95,23 +97,8 @@ pub(crate) fn list(root: &Path, split: Split) -> Result<Listing, Error> {
         }
     }
     let (images, labels) = (root.join(&folders.images), root.join(&folders.labels));
-    let mut pairs = Vec::new();
-    let mut seen = BTreeSet::new();
-    for name in if images.is_dir() { sorted_names(&images)? } else { Vec::new() } {
-        let image = images.join(&name);
-        let ending = image.extension().map(|ending| ending.to_string_lossy().to_lowercase());
-        let Some(stem) = image
-            .file_stem()
-            .filter(|_| ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str())))
-        else {
-            continue;
-        };
-        let id = stem.to_string_lossy().into_owned();
-        if !seen.insert(id.clone()) {
-            return Err(wrong(format!("two photographs of {split} are called {id}")));
-        }
-        pairs.push(Pair { labels: labels.join(format!("{id}.png")), id, image });
-    }
+    let mut left_out = LeftOut::default();
+    let pairs = pairs(&images, &ENDINGS, &labels, &mut left_out)?;
     if pairs.is_empty() {
         return Err(Error::NotTheDataset {
             dataset: Layout::Folder.title(),
@@ -121,7 +108,8 @@ pub(crate) fn list(root: &Path, split: Split) -> Result<Listing, Error> {
         });
     }
     let encoding = Encoding::Indices(table);
-    Ok(Listing { name: "folder".into(), layout: Layout::Folder, root, encoding, pairs })
+    let (name, layout) = ("folder".into(), Layout::Folder);
+    Ok(Listing { name, layout, root, encoding, pairs, left_out })
 }
 
 fn table(description: &Description) -> Result<ClassTable, String> {

@@ -7,6 +7,7 @@ use crate::class_table::{ClassTable, Row, rows};
 use crate::config::{ClassOrder, ContextLabels, PascalContextConfig};
 use crate::encoding::Encoding;
 use crate::on_disk::{Listing, Pair, list_lines};
+use crate::scan::LeftOut;
 use crate::{Error, Split};
 
 /// The largest id of the official annotation.
@@ -50,7 +51,8 @@ pub(crate) fn list(
         let labels = labels.join(format!("{id}.{ending}"));
         pairs.push(Pair { id, image, labels });
     }
-    Ok(Listing { name: "pascal-context".into(), layout, root, encoding, pairs })
+    let (name, left_out) = ("pascal-context".into(), LeftOut::default());
+    Ok(Listing { name, layout, root, encoding, pairs, left_out })
 }
 
 /// VOC2010's folder beside the official annotation.

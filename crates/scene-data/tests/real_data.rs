@@ -92,3 +92,49 @@ fn cityscapes_samples_match_the_official_mapping() {
     let set = DatasetConfig::Cityscapes {}.open(Some(&small), Split::Test).unwrap();
     assert_eq!(set.sample(0).unwrap().labels.width, 256);
 }
+
+/// A share of real photographs, each damaged in a way that disks and networks do.
+fn found_percent(files: &[Vec<u8>], damage: impl Fn(&mut Vec<u8>, usize)) -> f64 {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.jpg");
+    let (mut state, mut found) = (7u64, 0);
+    for whole in files {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let scan = whole.windows(2).position(|two| two == [0xff, 0xda]).unwrap() + 14;
+        let at = scan + (state >> 33) as usize % (whole.len() - scan - 600);
+        let mut bytes = whole.clone();
+        damage(&mut bytes, at);
+        std::fs::write(&file, bytes).unwrap();
+        found += usize::from(scene_data::read_image(&file).is_err());
+    }
+    100.0 * found as f64 / files.len() as f64
+}
+
+#[test]
+fn damage_in_real_photographs_is_found_and_sound_ones_are_read() {
+    let Some(root) = shared("camvid/train") else { return };
+    let mut names: Vec<PathBuf> =
+        std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.sort();
+    let files: Vec<Vec<u8>> =
+        names.iter().step_by(4).map(|name| std::fs::read(name).unwrap()).collect();
+    assert!(files.len() > 80);
+    let noise = |at: usize, nth: usize| ((at + nth).wrapping_mul(2_654_435_761) >> 13) as u8;
+    let sound = found_percent(&files, |bytes, _| bytes.extend(b"....ftypmp42"));
+    let cut = found_percent(&files, |bytes, at| {
+        bytes.truncate(at);
+        bytes.extend([0xff, 0xd9]);
+    });
+    let sector = found_percent(&files, |bytes, at| {
+        (0..512).for_each(|nth| bytes[at + nth] = noise(at, nth));
+    });
+    let zeros = found_percent(&files, |bytes, at| bytes[at..at + 512].fill(0));
+    let lost = found_percent(&files, |bytes, at| drop(bytes.drain(at..at + 100)));
+    let short = found_percent(&files, |bytes, at| {
+        (0..64).for_each(|nth| bytes[at + nth] = noise(at, nth));
+    });
+    let rates = [sound, cut, sector, zeros, lost, short];
+    assert_eq!(rates[..2], [0.0, 100.0], "{rates:?}");
+    let least = [99.0, 93.0, 90.0, 85.0];
+    assert!(rates[2..].iter().zip(least).all(|(rate, least)| *rate >= least), "{rates:?}");
+}

@@ -10,7 +10,9 @@ use std::sync::OnceLock;
 use anyhow::{Context, bail, ensure};
 use scene_data::beacons::BeaconsConfig;
 use scene_data::verify::{Extent, verify};
-use scene_data::{DatasetConfig, Layout, Split, convert_pascal_context, preview, synth};
+use scene_data::{
+    DatasetConfig, Layout, SceneDataset, Split, convert_pascal_context, preview, synth,
+};
 
 use crate::progress::Progress;
 
@@ -123,8 +125,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<()> {
             prepare(dataset, data_root, archive.as_deref(), url.as_deref(), out)
         }
         Command::Stats { set, split } => {
-            let dataset =
-                set.config()?.open(set.data_root.as_deref(), *split).map_err(with_flag)?;
+            let dataset = open(&set.config()?, set.data_root.as_deref(), *split)?;
             let progress = Progress::new(dataset.len() as u64);
             let counted = scene_data::Statistics::of(&*dataset, &|| progress.advance(1));
             progress.finish();
@@ -185,6 +186,23 @@ pub fn with_flag(error: scene_data::Error) -> anyhow::Error {
         scene_data::Error::NoDataRoot { .. } => anyhow::anyhow!("{error}: pass --data-root PATH"),
         other => other.into(),
     }
+}
+
+/// Opens a split, and says what lies in its folders and is not among its samples.
+///
+/// # Errors
+///
+/// Those of opening it; where no data root was given, how one is.
+pub fn open(
+    config: &DatasetConfig,
+    data_root: Option<&Path>,
+    split: Split,
+) -> anyhow::Result<Box<dyn SceneDataset>> {
+    let dataset = config.open(data_root, split).map_err(with_flag)?;
+    if let Some(left_out) = dataset.left_out() {
+        eprintln!("{} {split}: left out: {left_out}", dataset.name());
+    }
+    Ok(dataset)
 }
 
 fn layout_named(name: &str) -> anyhow::Result<Layout> {
@@ -267,7 +285,7 @@ fn draw(
     out_dir: &Path,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
-    let dataset = set.config()?.open(set.data_root.as_deref(), split).map_err(with_flag)?;
+    let dataset = open(&set.config()?, set.data_root.as_deref(), split)?;
     ensure!(!dataset.is_empty(), "{split} holds no images");
     std::fs::create_dir_all(out_dir).with_context(|| out_dir.display().to_string())?;
     let save = |picture: &image::RgbImage, name: &str| -> anyhow::Result<PathBuf> {

@@ -5,6 +5,8 @@ use std::io::Write;
 use scene_data::verify::Verification;
 use scene_data::{ClassWeights, Layout, SceneDataset, Split, Statistics};
 
+use crate::table;
+
 /// Where a dataset is to be had; its README under `datasets/` says more.
 pub(super) fn how_to_obtain(layout: Layout) -> &'static str {
     match layout {
@@ -108,7 +110,9 @@ pub(super) fn statistics(
         writeln!(
             out,
             "| {} | {share:.3} | {images} | {:.3} | {} |",
-            class.name, median[at], shuai[at]
+            table::escaped(&class.name),
+            median[at],
+            shuai[at]
         )?;
     }
     Ok(())

@@ -28,9 +28,9 @@ pub struct Scores {
 }
 
 impl Scores {
-    /// The protocol's headline mIoU, in percent; 0 where nothing was labelled.
-    pub fn miou_percent(&self) -> f64 {
-        100.0 * self.protocol.headline_miou(&self.total).unwrap_or(0.0)
+    /// The protocol's headline mIoU, in percent; `None` where nothing was labelled.
+    pub fn miou_percent(&self) -> Option<f64> {
+        self.protocol.headline_miou(&self.total).map(|miou| 100.0 * miou)
     }
 
     /// The matrix of the split.
@@ -39,20 +39,27 @@ impl Scores {
     }
 
     /// All scores over the split.
-    pub fn metrics(&self) -> Metrics {
-        let percent = |share: Option<f64>| 100.0 * share.unwrap_or(0.0);
-        Metrics {
-            miou_percent: self.miou_percent(),
-            pixel_accuracy_percent: percent(self.total.pixel_accuracy()),
-            mean_class_accuracy_percent: percent(self.total.mean_class_accuracy()),
-            fw_iou_percent: percent(self.total.frequency_weighted_iou()),
+    ///
+    /// # Errors
+    ///
+    /// A split without a labelled pixel: it has no scores.
+    pub fn metrics(&self) -> anyhow::Result<Metrics> {
+        let percent = |share: Option<f64>| {
+            let share = share.context("no pixel is labelled: there is nothing to score")?;
+            anyhow::Ok(100.0 * share)
+        };
+        Ok(Metrics {
+            miou_percent: percent(self.protocol.headline_miou(&self.total))?,
+            pixel_accuracy_percent: percent(self.total.pixel_accuracy())?,
+            mean_class_accuracy_percent: percent(self.total.mean_class_accuracy())?,
+            fw_iou_percent: percent(self.total.frequency_weighted_iou())?,
             class_iou_percent: self
                 .total
                 .class_iou()
                 .into_iter()
                 .map(|iou| iou.map(|iou| 100.0 * iou))
                 .collect(),
-        }
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use crate::table::{Cell, Digits, Piece, Prose, Table, Weight};
+use crate::table::{Cell, Digits, Piece, Prose, Table, Weight, one_line};
 
 /// The table with its title as caption, in a region that can be scrolled by keyboard, and its notes
 /// below. `id` must be the only one of its kind in the page.
@@ -44,9 +44,9 @@ pub(super) fn prose(prose: &Prose) -> Markup {
     html! {
         @for piece in &prose.0 {
             @match piece {
-                Piece::Text(text) => (text),
-                Piece::Name(name) => code { (name) },
-                Piece::Strong(word) => strong { (word) },
+                Piece::Text(text) => (one_line(text)),
+                Piece::Name(name) => code { (one_line(name)) },
+                Piece::Strong(word) => strong { (one_line(word)) },
             }
         }
     }
@@ -61,8 +61,8 @@ pub(super) fn number(digits: &Digits) -> String {
 pub(super) fn cell(cell: &Cell) -> Markup {
     html! {
         @match cell {
-            Cell::Name(name) => code { (name) },
-            Cell::Words(words) => (words),
+            Cell::Name(name) => code { (one_line(name)) },
+            Cell::Words(words) => (one_line(words)),
             Cell::Number(digits) => (number(digits)),
             Cell::Score { mean, deviation: None } => (number(mean)),
             Cell::Score { mean, deviation: Some(sd) } => {
@@ -90,4 +90,18 @@ fn has_words(table: &Table, column: usize) -> bool {
 
 fn is_words(cell: &Cell) -> bool {
     matches!(cell, Cell::Words(_) | Cell::Name(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_hold_nothing_that_is_not_seen() {
+        let words = |text: &str| cell(&Cell::Words(text.to_owned())).into_string();
+        assert_eq!(words("a|b\nc\0d\u{1b}[2J<b>"), "a|b c d [2J&lt;b&gt;");
+        let name = cell(&Cell::Name("a\u{202e}b".to_owned())).into_string();
+        assert_eq!(name, "<code>a b</code>");
+        assert_eq!(prose(&Prose::default().name("x\ny")).into_string(), "<code>x y</code>");
+    }
 }

@@ -62,7 +62,9 @@ pub(super) fn page(report: &Report<'_>) -> anyhow::Result<String> {
             }
         }
     };
-    Ok(page.into_string())
+    // Names may hold what no page may.
+    let page = page.into_string();
+    Ok(page.split('\n').map(table::one_line).collect::<Vec<_>>().join("\n"))
 }
 
 /// The hyphens before numbers as minuses.

@@ -96,7 +96,7 @@ fn table_of_pictures<'a>(
     if columns.is_empty() {
         return String::new();
     }
-    let heads: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+    let heads: Vec<String> = columns.iter().map(|(name, _)| table::escaped(name)).collect();
     let mut text = format!("| {} |\n|{}\n", heads.join(" | "), "---|".repeat(columns.len()));
     for index in shown {
         for (name, ending) in &columns {

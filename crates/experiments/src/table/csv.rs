@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Cell, Digits, Table};
+use super::{Cell, Digits, Table, one_line};
 
 /// The table; lines before its head that begin with `#` are its notes.
 ///
@@ -58,7 +58,8 @@ fn fields(cell: &Cell) -> Vec<String> {
 
 fn line(text: &mut String, fields: impl Iterator<Item = String>) {
     let quoted = fields.map(|field| {
-        if field.contains(['"', ',', '\n', '\r', '#']) {
+        let field = one_line(&field);
+        if field.contains(['"', ',', '#']) {
             format!("\"{}\"", field.replace('"', "\"\""))
         } else {
             field
@@ -72,6 +73,14 @@ fn line(text: &mut String, fields: impl Iterator<Item = String>) {
 mod tests {
     use super::*;
     use crate::table::Prose;
+
+    #[test]
+    fn a_record_is_a_line_whatever_the_names_hold() {
+        let rows = vec![vec![Cell::Name("a\nb\u{1b}[2J".into()), Cell::Words("c\r|d".into())]];
+        let columns = vec!["x\ny".into(), "z".into()];
+        let table = Table { title: "t".into(), notes: Prose::default(), columns, rows };
+        assert_eq!(csv(&table), "x y,z\na b [2J,c |d\n");
+    }
 
     #[test]
     fn every_number_has_a_field_and_names_are_quoted() {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Cell, Digits, Piece, Prose, Table, Weight};
+use super::{Cell, Digits, Piece, Prose, Table, Weight, one_line};
 
 /// A `table` environment to `\input`; `label` follows `tab:`.
 ///
@@ -64,7 +64,7 @@ fn cell(cell: &Cell) -> String {
 /// Words in which no character means a command.
 fn escaped(text: &str) -> String {
     let mut out = String::new();
-    for c in text.chars() {
+    for c in one_line(text).chars() {
         match c {
             '\\' => out.push_str("\\textbackslash{}"),
             '~' => out.push_str("\\textasciitilde{}"),
@@ -75,7 +75,6 @@ fn escaped(text: &str) -> String {
             '"' => out.push_str("{\\char34}"),
             '–' => out.push_str("--"),
             '&' | '%' | '$' | '#' | '_' | '{' | '}' => out.extend(['\\', c]),
-            c if c.is_control() => out.push(' '),
             c => out.push(c),
         }
     }
@@ -89,6 +88,7 @@ mod tests {
     #[test]
     fn names_are_no_commands() {
         assert_eq!(escaped("a_b & 50 %\n"), "a\\_b \\& 50 \\% ");
+        assert_eq!(escaped("a\u{7}\u{2028}b"), "a  b");
         assert_eq!(escaped("\\input{x}"), "\\textbackslash{}input\\{x\\}");
         assert_eq!(escaped("~^<>|"), {
             let words = ["asciitilde", "asciicircum", "less", "greater", "bar"];

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Cell, Digits, Piece, Prose, Table, Weight};
+use super::{Cell, Digits, Piece, Prose, Table, Weight, one_line};
 
 /// The table alone, without title and notes.
 pub fn markdown(table: &Table) -> String {
@@ -67,7 +67,7 @@ fn cell(cell: &Cell) -> String {
                 Weight::Plain => text,
                 Weight::Bold => format!("**{text}**"),
             };
-            if remark.is_empty() { text } else { format!("{text} ({remark})") }
+            if remark.is_empty() { text } else { format!("{text} ({})", escaped(remark)) }
         }
         Cell::Unknown => "–".to_owned(),
     }
@@ -89,10 +89,6 @@ pub fn escaped(text: &str) -> String {
     out
 }
 
-fn one_line(text: &str) -> String {
-    text.replace(|c: char| c.is_control(), " ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +98,7 @@ mod tests {
         assert_eq!(code("fcn"), "`fcn`");
         assert_eq!(code("a`b|c\nd"), "`` a`b\\|c d ``");
         assert_eq!(escaped("<b>*a*|\n"), "\\<b\\>\\*a\\*\\| ");
+        assert_eq!(escaped("a\u{1b}[2J\u{2028}b\u{202e}c"), "a \\[2J b c");
         assert_eq!(escaped("a_b _c_"), "a_b \\_c\\_");
         assert_eq!(block("a\n```\n", "toml"), "````toml\na\n```\n````\n");
     }

@@ -48,3 +48,11 @@ pub(crate) fn written(layout: Layout, images: [usize; 3]) -> TempDir {
     synth::write(layout, &tiny(images), root.path()).expect("a layout that can be written");
     root
 }
+
+/// A JPEG that says in its EXIF data how viewers turn it.
+pub(crate) fn turned(jpeg: &[u8], orientation: u8) -> Vec<u8> {
+    let head = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0";
+    let exif = [head.as_slice(), &[orientation], &[0; 6]].concat();
+    let length = (exif.len() as u16 + 2).to_be_bytes();
+    [&jpeg[..2], &[0xff, 0xe1], &length, &exif, &jpeg[2..]].concat()
+}
