@@ -6,6 +6,7 @@
 //! (`peers/side.py`).
 
 mod backbones;
+mod contexts;
 mod metrics;
 mod photographs;
 mod resnet;
@@ -13,6 +14,7 @@ mod scans;
 
 pub use backbones::Network;
 use candle_core::{DType, Device, Tensor, Var};
+pub use contexts::Module;
 use grid_ops::{Activation, Conv2d, ConvTranspose2d, Corners, Pool, Rounding, backward_from};
 pub use metrics::Labels;
 pub use photographs::{Files, Reader};
@@ -83,6 +85,8 @@ pub enum Work {
     Bootstrap { seeds: u32, images: u32, k: u32 },
     /// The features of a backbone.
     Backbone { network: Network, n: usize, h: usize, w: usize },
+    /// A context module.
+    Context { module: Module, n: usize, p: usize, h: usize, w: usize },
 }
 
 /// How far an operation is run.
@@ -151,6 +155,7 @@ pub fn cases() -> Vec<Case> {
     .chain(metrics::cases())
     .chain(photographs::cases())
     .chain(backbones::cases())
+    .chain(contexts::cases())
     .collect()
 }
 
@@ -243,6 +248,9 @@ impl Case {
             Work::Confusion { k, labels } => metrics::confusion_task(k, labels),
             Work::Bootstrap { seeds, images, k } => Ok(metrics::bootstrap_task(seeds, images, k)),
             Work::Backbone { network, n, h, w } => backbones::task(network, [n, h, w], pass),
+            Work::Context { module, n, p, h, w } => {
+                contexts::context_task(module, [n, p, h, w], pass)
+            }
         }
     }
 }

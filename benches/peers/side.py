@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 
 import confusion
+import contexts
 import photographs
 import scans
 
@@ -85,6 +86,8 @@ def task(case, backward, memory_format):
         return resnet18_step(case, backward, memory_format)
     if case["op"] == "backbone":
         return backbone(case, backward, memory_format)
+    if case["op"] == "context":
+        return contexts.prepare(case, backward, memory_format)
     inputs, run = prepare(case)
     laid_out = lambda t: t.contiguous(memory_format=memory_format) if t.dim() == 4 else t
     inputs = [laid_out(t).requires_grad_(backward) for t in inputs]

@@ -1,4 +1,4 @@
-//! Mean pooling over windows and over whole grids.
+//! Mean pooling over windows, over bins and over whole grids.
 
 use std::ops::Range;
 
@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use crate::error::checked_grid;
 use crate::linear_map::{self, LinearMap};
+use crate::resize::checked_size;
 use crate::{Pool, Real, Result, composed, inlined, is_composed, simd};
 
 /// The mean of every window of `x` over the cells that lie within it; padding is not counted
@@ -57,6 +58,36 @@ pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
         columns: std::iter::once(0..w).collect(),
     };
     linear_map::apply(op, x)
+}
+
+/// The mean of every bin of `x`, of `height × width` bins that cover the grid (PyTorch's
+/// `adaptive_avg_pool2d`).
+///
+/// Bin `i` of `b` over `s` cells covers those from `⌊i·s/b⌋` to before `⌈(i + 1)·s/b⌉`: bins overlap
+/// by a cell where `b` does not divide `s`, and share cells where there are more bins than those.
+///
+/// # Shapes
+///
+/// - `x`: `[n, c, h, w]`, `f32` or `f64`
+/// - returns: `[n, c, height, width]`
+///
+/// Differentiable.
+///
+/// # Errors
+///
+/// As [`resize_bilinear`](crate::resize_bilinear()).
+pub fn adaptive_avg_pool2d(x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
+    let (h, w) = checked_size("adaptive_avg_pool2d", x, height, width)?;
+    if is_composed(x) {
+        return composed::adaptive_avg_pool2d(x, height, width);
+    }
+    let op = AvgPool { from: (h, w), rows: bins(height, h), columns: bins(width, w) };
+    linear_map::apply(op, x)
+}
+
+/// The cells of each of `count` bins over `size` cells; none is empty.
+pub(crate) fn bins(count: usize, size: usize) -> Vec<Range<usize>> {
+    (0..count).map(|bin| bin * size / count..((bin + 1) * size).div_ceil(count)).collect()
 }
 
 struct AvgPool {

@@ -6,9 +6,12 @@
 //! those of the functions of the same name in the crate's root; infinities may come out as NaN
 //! where a matrix product meets them.
 
+use std::ops::Range;
+
 use candle_core::{D, Tensor};
 
 use crate::add::checked as checked_sum;
+use crate::avg_pool::bins;
 use crate::batch_norm::checked as checked_norm;
 use crate::conv2d::{checked, mirror_of};
 use crate::cross_entropy::{IGNORE, Truth, same_size};
@@ -117,14 +120,30 @@ pub fn relu_max_pool2d(x: &Tensor, pool: &Pool) -> Result<Tensor> {
 pub fn avg_pool2d(x: &Tensor, pool: &Pool) -> Result<Tensor> {
     let (oh, ow) = pool.checked("avg_pool2d", x)?;
     let (_, _, h, w) = x.dims4()?;
-    let means = |out: usize, size: usize| -> Vec<f64> {
-        let share = |at: usize, input: usize| {
-            let window = pool.window(at, size);
-            if window.contains(&input) { 1.0 / window.len() as f64 } else { 0.0 }
-        };
-        (0..out * size).map(|cell| share(cell / size, cell % size)).collect()
+    let windows = |out: usize, size: usize| -> Vec<Range<usize>> {
+        (0..out).map(|at| pool.window(at, size)).collect()
     };
-    mixed(x, (oh, &means(oh, h)), (ow, &means(ow, w)))
+    mixed(x, (oh, &means(&windows(oh, h), h)), (ow, &means(&windows(ow, w), w)))
+}
+
+/// See [`adaptive_avg_pool2d`](crate::adaptive_avg_pool2d()).
+///
+/// # Errors
+///
+/// As there.
+pub fn adaptive_avg_pool2d(x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
+    let (h, w) = checked_size("adaptive_avg_pool2d", x, height, width)?;
+    let (rows, columns) = (bins(height, h), bins(width, w));
+    mixed(x, (height, &means(&rows, h)), (width, &means(&columns, w)))
+}
+
+/// The matrix that takes the mean of each window over `size` cells.
+fn means(windows: &[Range<usize>], size: usize) -> Vec<f64> {
+    let of_window = |window: &Range<usize>| {
+        let (window, share) = (window.clone(), 1.0 / window.len() as f64);
+        (0..size).map(move |cell| if window.contains(&cell) { share } else { 0.0 })
+    };
+    windows.iter().flat_map(of_window).collect()
 }
 
 /// See [`global_avg_pool`](crate::global_avg_pool()).

@@ -60,7 +60,7 @@ mod units;
 
 pub use add::add;
 pub use argmax::argmax_upsampled;
-pub use avg_pool::{avg_pool2d, global_avg_pool};
+pub use avg_pool::{adaptive_avg_pool2d, avg_pool2d, global_avg_pool};
 pub use backward::{backward, backward_from, frees_graph};
 pub use batch_norm::{BatchNorm, batch_norm, batch_norm_frozen};
 pub use composing::{composing, is_composed};

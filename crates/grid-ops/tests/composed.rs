@@ -120,6 +120,11 @@ proptest! {
         seed in 0u64..1 << 32,
     ) {
         let x = var(seed, &[2, 3, h, w]);
+        assert_same(
+            &[&x],
+            || grid_ops::adaptive_avg_pool2d(&x, height, width),
+            || composed::adaptive_avg_pool2d(&x, height, width),
+        );
         for corners in [Corners::Centers, Corners::Aligned] {
             assert_same(
                 &[&x],

@@ -4,8 +4,8 @@
 
 use candle_core::{DType, Tensor, Var};
 use grid_ops::{
-    ConvTranspose2d, Pool, Rounding, avg_pool2d, conv_transpose2d, global_avg_pool,
-    upsample_nearest,
+    ConvTranspose2d, Pool, Rounding, adaptive_avg_pool2d, avg_pool2d, conv_transpose2d,
+    global_avg_pool, upsample_nearest,
 };
 use proptest::prelude::*;
 use testkit::{assert_close, check_gradients, tensor, var};
@@ -112,6 +112,31 @@ proptest! {
     }
 
     #[test]
+    fn pooling_to_bins_equals_the_twin(
+        (h, w) in (1usize..8, 1usize..14),
+        (height, width) in (1usize..10, 1usize..10),
+        seed in 0u64..1 << 32,
+    ) {
+        let x = tensor(seed, &[2, w, h, 3]).permute((0, 3, 2, 1)).unwrap();
+        let mut expected = Vec::new();
+        for plane in flat(&x).chunks(h * w) {
+            for (row, column) in (0..height).flat_map(|i| (0..width).map(move |j| (i, j))) {
+                // A cell [at, at + 1) meets the bin [bin, bin + 1) · size / bins.
+                let inside = |at: usize, size: usize, bin: usize, bins: usize| {
+                    at * bins < (bin + 1) * size && (at + 1) * bins > bin * size
+                };
+                let cells = (0..h * w)
+                    .filter(|at| inside(at / w, h, row, height) && inside(at % w, w, column, width));
+                let cells: Vec<f64> = cells.map(|at| plane[at]).collect();
+                expected.push(cells.iter().sum::<f64>() / cells.len() as f64);
+            }
+        }
+        let y = adaptive_avg_pool2d(&x, height, width).unwrap();
+        prop_assert_eq!(y.dims(), &[2, 3, height, width]);
+        assert_close(&flat(&y), &expected, 1e-12);
+    }
+
+    #[test]
     fn nearest_resizing_equals_the_twin(
         (h, w) in (1usize..8, 1usize..8),
         (height, width) in (1usize..20, 1usize..20),
@@ -185,6 +210,9 @@ fn gradients_match_central_differences() {
         }
     }
     check_gradients(&[&x], || Ok(global_avg_pool(&x)?)).unwrap();
+    for (height, width) in [(1, 1), (3, 2), (6, 6), (9, 4)] {
+        check_gradients(&[&x], || Ok(adaptive_avg_pool2d(&x, height, width)?)).unwrap();
+    }
     for (height, width) in [(14, 10), (9, 11), (3, 2)] {
         check_gradients(&[&x], || Ok(upsample_nearest(&x, height, width)?)).unwrap();
     }
@@ -204,6 +232,7 @@ fn any_number_of_threads_gives_the_same_bits() {
                 let y = conv_transpose2d(&x, &weight, None, &config).unwrap();
                 let window = Pool { kernel: 3, stride: 2, padding: 1, rounding: Rounding::Floor };
                 let y = avg_pool2d(&y, &window).unwrap();
+                let y = adaptive_avg_pool2d(&y, 13, 17).unwrap();
                 let y = upsample_nearest(&y, 31, 33).unwrap();
                 let grads = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
                 let bits = |t: &Tensor| -> Vec<u32> {
@@ -242,6 +271,8 @@ fn errors_name_what_was_expected_and_found() {
     let pool = Pool { kernel: 3, stride: 1, padding: 0, rounding: Rounding::Floor };
     let error = avg_pool2d(&x, &pool).unwrap_err().to_string();
     assert!(error.starts_with("avg_pool2d: expected x: [n, c, h, w] that, padded"), "{error}");
+    let error = adaptive_avg_pool2d(&x, 0, 2).unwrap_err().to_string();
+    assert_eq!(error, "adaptive_avg_pool2d: height = 0, expected at least 1");
     let error = upsample_nearest(&x, 2, 0).unwrap_err().to_string();
     assert_eq!(error, "upsample_nearest: width = 0, expected at least 1");
     let integers = x.to_dtype(DType::U8).unwrap();

@@ -6,10 +6,11 @@ use anyhow::Context;
 use serde_json::Value;
 
 /// Each member with the members it may depend on; `None` for any.
-const ARROWS: [(&str, Option<&[&str]>); 13] = [
+const ARROWS: [(&str, Option<&[&str]>); 14] = [
     ("attention", Some(&["grid-ops"])),
     ("backbone", Some(&["grid-ops", "whole-files"])),
     ("benches", None),
+    ("context-modules", Some(&["backbone", "grid-ops"])),
     ("dense-rnn", Some(&["attention", "grid-ops"])),
     (
         "experiments",
