@@ -196,8 +196,9 @@ mod tests {
     /// loss NaN, with statistics of the batch and with those that were kept.
     #[test]
     fn nan_in_an_image_is_in_the_loss() {
-        let attention = |score| json!({ "attention": score });
-        let quadrant = |score| json!({ "cell": { "kind": "quadrant-attention", "score": score } });
+        let attention = |score: &str| json!({ "attention": score });
+        let quadrant =
+            |score: &str| json!({ "cell": { "kind": "quadrant-attention", "score": score } });
         let scores = ["tanh-additive", "scaled-dot", "linear-additive"];
         let aggregations = [json!("sum"), json!("mean")].into_iter().chain(scores.map(attention));
         let graphs = ["dag4", "dag8", "dense"];

@@ -127,7 +127,8 @@ pub fn avg_pool2d(x: &Tensor, pool: &Pool) -> Result<Tensor> {
         (0..out).map(|at| pool.window(at, size)).collect()
     };
     let (rows, columns) = (windows(oh, h), windows(ow, w));
-    let cells = rows.iter().flat_map(|row| columns.iter().map(|column| row.len() * column.len()));
+    let cells =
+        rows.iter().flat_map(|row| columns.iter().map(move |column| row.len() * column.len()));
     let cells = Tensor::from_iter(cells.map(|count| count as f64), x.device())?;
     let cells = cells.reshape((oh, ow))?.to_dtype(x.dtype())?;
     Ok(sums(&sums(x, 2, &rows)?, 3, &columns)?.broadcast_div(&cells)?)
@@ -310,7 +311,8 @@ fn sums(x: &Tensor, dim: usize, windows: &[Range<usize>]) -> Result<Tensor> {
         let cell = |window: &Range<usize>| window.clone().nth(nth).unwrap_or(cells) as u32;
         Ok(x.index_select(&Tensor::from_iter(windows.iter().map(cell), x.device())?, dim)?)
     };
-    (1..longest).try_fold(nth_cells(0)?, |sum, nth| Ok((sum + nth_cells(nth)?)?))
+    (1..longest)
+        .try_fold(nth_cells(0)?, |sum, nth| -> Result<Tensor> { Ok((sum + nth_cells(nth)?)?) })
 }
 
 /// The blends of the cells along a dimension.

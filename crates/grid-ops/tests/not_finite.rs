@@ -170,7 +170,10 @@ fn rectified(activation: Activation) -> fn(f64) -> f64 {
     match activation {
         Activation::Identity => |x| x,
         Activation::Relu => |x| if x < 0.0 { 0.0 } else { x },
-        Activation::Relu6 => |x| if x < 0.0 { 0.0 } else { if x > 6.0 { 6.0 } else { x } },
+        Activation::Relu6 => |x| {
+            let x = if x < 0.0 { 0.0 } else { x };
+            if x > 6.0 { 6.0 } else { x }
+        },
     }
 }
 
@@ -203,10 +206,9 @@ fn convolutions() {
                     for (tap, weight) in taps.iter().enumerate() {
                         let row = (i * stride + tap / 3 * dilation).checked_sub(padding);
                         let column = (j * stride + tap % 3 * dilation).checked_sub(padding);
-                        if let (Some(row), Some(column)) = (row, column) {
-                            if row < h && column < w {
-                                sum += weight * x[row * w + column];
-                            }
+                        let cell = row.zip(column).filter(|(row, column)| *row < h && *column < w);
+                        if let Some((row, column)) = cell {
+                            sum += weight * x[row * w + column];
                         }
                     }
                     rectified(activation)(sum)
@@ -239,36 +241,6 @@ fn other_convolutions_are_like_their_compositions() {
             if c == k {
                 let run = || flat(&grid_ops::conv_transpose2d(&x, &weight, None, &back).unwrap());
                 assert_same(&format!("{back:?}, {at}"), &run(), &composing(run));
-            }
-        }
-    }
-}
-
-/// In a tile of Winograd's transforms, what is not finite may reach outputs beside those whose
-/// windows hold it, as NaN; it never reaches fewer, nor other tiles.
-#[test]
-fn winograd_hides_nothing() {
-    let (c, k, h, w) = (16, 16, 9, 10);
-    let weight = tensor(1, &[k, c, 3, 3]).to_dtype(DType::F32).unwrap();
-    let config = Conv2d { padding: 1, activation: Activation::Relu, ..Conv2d::default() };
-    for at in 0..h * w {
-        for alien in ALIENS {
-            let mut x = values(2, c * h * w);
-            x[at] = alien;
-            let x = Tensor::from_vec(x, (1, c, h, w), &Device::Cpu).unwrap();
-            let x = x.to_dtype(DType::F32).unwrap();
-            let run = || flat(&grid_ops::conv2d(&x, &weight, None, &config).unwrap());
-            let (kernel, composed) = (run(), composing(run));
-            for (out, (kernel, composed)) in kernel.iter().zip(&composed).enumerate() {
-                let (i, j) = (out / w % h, out % w);
-                let far = |at: usize, tile: usize| at + 1 < tile * 4 || at > tile * 4 + 4;
-                if far(at / w, i / 4) || far(at % w, j / 4) {
-                    assert!(kernel.is_finite(), "{alien} at {at}: [{out}] is {kernel}");
-                } else if alien.is_nan() && composed.is_nan() {
-                    assert!(kernel.is_nan(), "{alien} at {at}: [{out}] is {kernel}");
-                } else if !composed.is_finite() {
-                    assert!(!kernel.is_finite(), "{alien} at {at}: [{out}] is {kernel}");
-                }
             }
         }
     }
