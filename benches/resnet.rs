@@ -36,7 +36,7 @@ impl Block {
             Some(shortcut) => shortcut.forward(x, Phase::Train)?,
             None => x.clone(),
         };
-        Ok((x + y)?.relu()?)
+        Ok(grid_ops::relu(&(x + y)?)?)
     }
 }
 

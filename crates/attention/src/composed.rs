@@ -40,7 +40,7 @@ pub fn quadrant_attention(
             None => None,
         };
         let z = scores(score, query.as_ref(), &key, vector.as_ref())?; //    [n, units, units]
-        let attended = masked_softmax(&z, &mask)?.matmul(&value)?; //        [n, units, d]
+        let attended = weighted_sum(&masked_softmax(&z, &mask)?, &value)?; //      [n, units, d]
         out.push(turned(&attended.reshape((n, h, w, shape.value))?, direction)?);
     }
     Ok(Tensor::stack(&out, 3)?)
@@ -83,17 +83,38 @@ pub fn scores(
 
 /// The softmax over the last dimension where `mask` is 1; all zeros where it is 1 nowhere.
 ///
+/// What is hidden does not matter, not even if it is NaN.
+///
 /// # Errors
 ///
 /// What candle reports.
 pub fn masked_softmax(z: &Tensor, mask: &Tensor) -> candle_core::Result<Tensor> {
     let mask = mask.broadcast_as((z.dim(0)?, mask.dim(0)?, mask.dim(1)?))?.contiguous()?;
     let z = z.broadcast_as(mask.shape())?.contiguous()?;
-    let hidden = ((&mask - 1.0)? * 1e30)?;
-    let top = (&z + hidden)?.max_keepdim(D::Minus1)?.detach();
-    // Of what is hidden, only the order of magnitude matters: it must not overflow.
-    let weights = (z.broadcast_sub(&top)?.minimum(80.0)?.exp()? * &mask)?;
+    let hidden = (mask.ones_like()? * -1e30)?;
+    let z = mask.ne(0.0)?.where_cond(&z, &hidden)?;
+    let top = z.max_keepdim(D::Minus1)?.detach();
+    // Where all is hidden, every exponential is 1 before the mask.
+    let weights = (z.broadcast_sub(&top)?.exp()? * &mask)?;
     let sum = weights.sum_keepdim(D::Minus1)?;
     let empty = (1.0 - mask.max_keepdim(D::Minus1)?)?;
     weights.broadcast_div(&(sum + empty)?)
+}
+
+/// `shares · values`, `[n, t, s]` by `[n, s, d]`, where values without a share do not count: one
+/// that is not finite makes NaN of the results that have a share in it, and of no others.
+///
+/// # Errors
+///
+/// What candle reports.
+pub fn weighted_sum(shares: &Tensor, values: &Tensor) -> candle_core::Result<Tensor> {
+    let (seen, found) = (shares.detach(), values.detach());
+    // x − x is 0 or NaN.
+    let is_finite = (&found - &found)?.eq(0.0)?;
+    let finite = is_finite.where_cond(values, &values.zeros_like()?)?;
+    let others = (1.0 - is_finite.to_dtype(values.dtype())?)?;
+    let count = seen.ne(0.0)?.to_dtype(values.dtype())?.matmul(&others)?;
+    let zeros = count.zeros_like()?;
+    let spoilt = count.ne(0.0)?.where_cond(&(&zeros + f64::NAN)?, &zeros)?;
+    shares.matmul(&finite)? + spoilt
 }

@@ -2,7 +2,7 @@
 
 use candle_core::{D, Tensor};
 use candle_nn::{Init, VarBuilder, ops::sigmoid};
-use grid_ops::global_avg_pool;
+use grid_ops::{global_avg_pool, relu};
 
 use crate::{Error, Result};
 
@@ -143,6 +143,6 @@ impl TwoLayers {
         let layer = |x: &Tensor, [weight, bias]: &[Tensor; 2]| -> Result<Tensor> {
             Ok(x.matmul(&weight.t()?)?.broadcast_add(bias)?)
         };
-        layer(&layer(x, &self.fc1)?.relu()?, &self.fc2)
+        layer(&relu(&layer(x, &self.fc1)?)?, &self.fc2)
     }
 }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use attention::DiaLstm;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
+use grid_ops::composing;
 use testkit::{assert_close, check_gradients, fill, tensor, var};
 
 /// The parameters in their order, for `c` channels.
@@ -89,6 +90,34 @@ fn gradients_match_central_differences() {
         Ok(Tensor::cat(&[scaled, then], 0)?)
     })
     .unwrap();
+}
+
+/// Before the first map the state is 0, and biases start at 0: what the first layers' units get there
+/// is 0, and so is the gradient that flows back through them. NaN flows on.
+#[test]
+fn nothing_flows_back_through_units_at_zero() {
+    let vars: HashMap<String, Var> =
+        filled(4).into_iter().map(|(name, t)| (name, Var::from_tensor(&t).unwrap())).collect();
+    let parameters = |(name, var): (&String, &Var)| {
+        let zero = name.ends_with("fc1.bias");
+        if zero {
+            var.set(&var.zeros_like().unwrap()).unwrap();
+        }
+        (name.clone(), var.as_tensor().clone())
+    };
+    let dia = cell(vars.iter().map(parameters).collect(), 4);
+    let step = |y: f64| dia.step(&Tensor::full(y, (1, 4), &Device::Cpu).unwrap(), None).unwrap();
+    let run = || {
+        let grads = step(0.0).hidden.sum_all().unwrap().backward().unwrap();
+        let of = |name: &str| flat(grads.get(&vars[name]).unwrap());
+        [of("hidden.fc1.bias"), of("input.fc1.bias"), of("input.fc2.bias")]
+    };
+    for [hidden, input, behind] in [run(), composing(run)] {
+        assert_eq!((hidden, input), (vec![0.0], vec![0.0]));
+        assert!(behind.iter().any(|&g| g != 0.0), "{behind:?}");
+    }
+    let run = || flat(&step(f64::NAN).hidden);
+    assert!(run().iter().chain(&composing(run)).all(|h| h.is_nan()));
 }
 
 #[test]

@@ -5,9 +5,10 @@
 
 mod hippo;
 
-use attention::composed::{masked_softmax, scores, turned};
+use attention::composed::{masked_softmax, scores, turned, weighted_sum};
 use attention::{Direction, diagonals_of};
 use candle_core::Tensor;
+use grid_ops::composed;
 pub use hippo::{hippo_scan, legs_memory};
 
 use crate::scan::checked;
@@ -99,10 +100,10 @@ fn one_direction(
                     masked_softmax(&scores(score, query.as_ref(), &keys, vector)?, &mask)?
                 }
             };
-            (own + shares.matmul(&values)?)?
+            (own + weighted_sum(&shares, &values)?)?
         };
         let h = match scan.activation {
-            Activation::Relu => pre.relu()?,
+            Activation::Relu => composed::relu(&pre)?,
             Activation::Tanh => pre.tanh()?,
         };
         memory.push(h.broadcast_matmul(&weights.t()?)?);

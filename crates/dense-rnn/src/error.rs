@@ -35,6 +35,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// Weights of an earlier version that mean something else now.
+    #[error("the weights hold {name}, {reason}")]
+    Outdated {
+        /// The parameter.
+        name: String,
+        /// What it meant, what is meant now, and what to do.
+        reason: &'static str,
+    },
     /// Attention failed underneath.
     #[error(transparent)]
     Attention(#[from] attention::Error),

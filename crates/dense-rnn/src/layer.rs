@@ -3,7 +3,7 @@
 use attention::{DiaLstm, Score};
 use candle_core::Tensor;
 use candle_nn::{Init, VarBuilder};
-use grid_ops::{grid_of_rows, rows_of_grid};
+use grid_ops::{grid_of_rows, relu, rows_of_grid};
 
 use crate::hippo::memory_channels;
 use crate::recurrent::Recurrent;
@@ -25,8 +25,8 @@ use crate::{default_radius, hippo_scan_features, scan_features};
 /// - `recurrent.weight` `[4, d + a, d]`: `W`, or `M` where the eigenvalues of `M` are normalised,
 ///   stacked on `Wa` (scans only);
 /// - `recurrent.skew` `[4, l, l]` instead of `W` if it is orthogonal (`l` = `d`), and in place of its
-///   parts if it is both: `l` = `⌈d/2⌉`, `recurrent.coupling` `[4, d − l, l]`, `recurrent.weight`
-///   `[4, d − l, d − l]`; then `recurrent.keys` `[4, a, d]` is `Wa`;
+///   parts if it is both: `l` = `⌈d/2⌉`, `recurrent.long_from_short` `[4, l, d − l]`,
+///   `recurrent.weight` `[4, d − l, d − l]`; then `recurrent.keys` `[4, a, d]` is `Wa`;
 /// - `score.vector` `[4, a]`: `va` (tanh-additive attention only);
 /// - `attention.weight` `[4·(q + d + a), c]`, `attention.bias`: query, value and key by direction
 ///   (quadrant attention only);
@@ -200,7 +200,7 @@ impl DenseRnn {
             _ => own,
         };
         Ok(match self.config.activation {
-            Activation::Relu => pre.relu()?,
+            Activation::Relu => relu(&pre)?,
             Activation::Tanh => pre.tanh()?,
         })
     }

@@ -62,7 +62,8 @@ pub use hippo::{
 };
 pub use layer::DenseRnn;
 pub use recurrent::{
-    RecurrentWeight, cayley, default_radius, eigenvalue_normalised, spectral_radii,
+    RecurrentWeight, cayley, default_radius, eigenvalue_normalised, outdated_parameter,
+    spectral_radii,
 };
 pub use scan::{
     Aggregation, Scan, TileAt, TileBorder, scan, scan_by_tiles, scan_features, scan_tile,

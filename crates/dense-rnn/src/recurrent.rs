@@ -12,7 +12,7 @@ use candle_nn::VarBuilder;
 pub use cayley::cayley;
 pub use spectrum::{eigenvalue_normalised, spectral_radii};
 
-use crate::{Aggregation, Graph, Result, layer::normal};
+use crate::{Aggregation, Error, Graph, Result, layer::normal};
 
 /// How the recurrent weight `W` of each direction is made from parameters.
 ///
@@ -32,11 +32,26 @@ pub enum RecurrentWeight {
     /// `W = r·W_L` with `W_L` orthogonal, see [`cayley`]: what is remembered stays. The last
     /// `⌊d/2⌋` signs of `D` are negative.
     Orthogonal,
-    /// Two states side by side: `W = r·[[W_L, 0], [C, M/σ(M)]]`. The first `⌈d/2⌉` channels remember
-    /// for long; the others forget, and see those by way of the coupling `C`, which is free: it
-    /// does not change the spectral radius.
+    /// Two states side by side: `W = r·[[W_L, C], [0, M/σ(M)]]`. The first `⌈d/2⌉` channels remember
+    /// for long, and see the others, which forget, by way of the coupling `C`, as in the authors'
+    /// code. The coupling is free: it does not change the spectral radius.
     Both,
 }
+
+/// Why a parameter that earlier versions had is no longer read, by its name; `None` for others.
+///
+/// Where both states are of one size, the coupling's shape does not tell which of them reads the
+/// other, so its name does.
+pub fn outdated_parameter(name: &str) -> Option<&'static str> {
+    let last = name.rsplit('.').next();
+    (last == Some(OLD_COUPLING)).then_some(OLD_COUPLING_REASON)
+}
+
+/// The coupling of the versions in which the short-term state read the long-term one.
+const OLD_COUPLING: &str = "coupling";
+const OLD_COUPLING_REASON: &str = "of an earlier version, in which the short-term state reads the \
+     long-term one (recurrent_weight = both), where now the long-term state reads the short-term \
+     one: train it anew";
 
 /// The target radius of a scan over a grid of `(h, w)` units where none is configured.
 ///
@@ -69,7 +84,7 @@ pub(crate) enum Recurrent {
     Both {
         /// `[4, l, l]`, `l` the channels of the long-term state.
         skew: Tensor,
-        /// `C`, `[4, d − l, l]`.
+        /// `C`, `[4, l, d − l]`.
         coupling: Tensor,
         /// `M`, `[4, d − l, d − l]`.
         short: Tensor,
@@ -105,11 +120,15 @@ impl Recurrent {
             }
             RecurrentWeight::Orthogonal => Self::Orthogonal { skew: skew(d)?, keys: keys()? },
             RecurrentWeight::Both => {
+                if vb.contains_tensor(OLD_COUPLING) {
+                    let name = format!("{}.{OLD_COUPLING}", vb.prefix());
+                    return Err(Error::Outdated { name, reason: OLD_COUPLING_REASON });
+                }
                 let l = d.div_ceil(2);
-                let of = |columns: usize, name: &str| {
-                    vb.get_with_hints((4, d - l, columns), name, normal(root(d)))
+                let of = |rows: usize, name: &str| {
+                    vb.get_with_hints((4, rows, d - l), name, normal(root(d)))
                 };
-                let (coupling, short) = (of(l, "coupling")?, of(d - l, "weight")?);
+                let (coupling, short) = (of(l, "long_from_short")?, of(d - l, "weight")?);
                 Self::Both { skew: skew(l)?, coupling, short, keys: keys()? }
             }
         })
@@ -138,9 +157,9 @@ impl Recurrent {
             Self::Both { skew, coupling, short, keys } => {
                 let l = skew.dim(2)?;
                 let long = (cayley(skew, l / 2)? * radius)?;
-                let long = long.pad_with_zeros(2, 0, short.dim(2)?)?; //    [4, l, d]
+                let long = Tensor::cat(&[&long, &(coupling * radius)?], 2)?; // [4, l, d]
                 let short = eigenvalue_normalised(short, radius)?;
-                let short = Tensor::cat(&[&(coupling * radius)?, &short], 2)?; // [4, d − l, d]
+                let short = short.pad_with_zeros(2, l, 0)?; //                 [4, d − l, d]
                 stacked(Tensor::cat(&[&long, &short], 1)?, keys.as_ref())
             }
         }

@@ -186,7 +186,7 @@ fn every_kind_runs_with_the_weight_it_says() {
         let expected = flat(&run(&free, RecurrentWeight::Free));
         assert_close(&flat(&run(&all, kind)), &expected, 1e-12);
         let inputs: Vec<&Var> =
-            ["recurrent.weight", "recurrent.skew", "recurrent.coupling", "recurrent.keys"]
+            ["recurrent.weight", "recurrent.skew", "recurrent.long_from_short", "recurrent.keys"]
                 .iter()
                 .filter_map(|name| all.get(*name))
                 .collect();
@@ -207,15 +207,16 @@ fn every_kind_runs_with_the_weight_it_says() {
 
     let all = of(&[
         ("recurrent.skew", &[4, l, l]),
-        ("recurrent.coupling", &[4, D - l, l]),
+        ("recurrent.long_from_short", &[4, l, D - l]),
         ("recurrent.weight", &[4, D - l, D - l]),
         ("recurrent.keys", &[4, 2, D]),
     ]);
     let w = Tensor::zeros((4, D, D), DType::F64, &Device::Cpu).unwrap();
     let w = w.slice_assign(&[0..4, 0..l, 0..l], &cayley(&all["recurrent.skew"], l / 2).unwrap());
-    let w = w.unwrap().slice_assign(&[0..4, l..D, 0..l], &all["recurrent.coupling"]).unwrap();
+    let w = w.unwrap().slice_assign(&[0..4, 0..l, l..D], &all["recurrent.long_from_short"]);
     let short = eigenvalue_normalised(&all["recurrent.weight"], 1.0).unwrap();
-    let w = (w.slice_assign(&[0..4, l..D, l..D], &short).unwrap() * radius).unwrap();
+    let w = w.unwrap().slice_assign(&[0..4, l..D, l..D], &short).unwrap();
+    let w = (w * radius).unwrap();
     assert_close(&spectral_radii(&w).unwrap(), &[radius; 4], 1e-6);
     let keys = all["recurrent.keys"].as_tensor().clone();
     check(all, RecurrentWeight::Both, &w, &keys);

@@ -199,7 +199,7 @@ fn without_recurrent_weight_it_is_pointwise() {
         let got = scan(&input, &weights, vector, &mode).unwrap();
         let own = by_unit(&input).narrow(4, 0, d).unwrap();
         let expected = match mode.activation {
-            Activation::Relu => own.relu().unwrap(),
+            Activation::Relu => grid_ops::relu(&own).unwrap(),
             Activation::Tanh => own.tanh().unwrap(),
         };
         assert_close(&flat(&by_unit(&got)), &flat(&expected), 1e-12);

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
+use dense_rnn::outdated_parameter;
 use run_record::Record;
 
 use crate::parameters::{Parameters, is_statistic};
@@ -35,8 +36,14 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// A network of another kind: every name and shape that differs is listed.
+    /// A network of another kind: every name and shape that differs is listed. A copy made by a
+    /// version in which a parameter meant something else.
     pub fn restore(&self, parser: &Parser, parameters: &Parameters) -> anyhow::Result<()> {
+        for name in self.0.keys() {
+            if let Some(reason) = outdated_parameter(name) {
+                bail!("the checkpoint holds {name}, {reason}");
+            }
+        }
         let vars = parameters.trainable();
         let mut wanted: Vec<(String, Vec<usize>)> =
             vars.iter().map(|(name, var)| (name.clone(), var.dims().to_vec())).collect();
@@ -120,4 +127,36 @@ fn of_cell(hash: &str) -> Notes {
 /// Where the checkpoint of a cell is, in a sweep's output folder.
 pub fn file(out_dir: &Path, stem: &str) -> PathBuf {
     out_dir.join("checkpoints").join(format!("{stem}.safetensors"))
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::ModelConfig;
+
+    /// Both states have the same number of channels, so the old coupling has the new one's shape.
+    #[test]
+    fn a_checkpoint_whose_coupling_goes_the_other_way_is_refused_in_one_line() {
+        let model: ModelConfig = serde_json::from_value(json!({
+            "context": {
+                "cell": { "kind": "scan", "graph": "dense", "aggregation": "mean" },
+                "recurrent_weight": "both",
+                "hidden_channels": 8,
+            },
+        }))
+        .unwrap();
+        let (parser, parameters) = Parser::build(&model, 3, 1, None, &Device::Cpu).unwrap();
+        let mut snapshot = Snapshot::take(&parser, &parameters).unwrap();
+        snapshot.restore(&parser, &parameters).unwrap();
+        let (new, old) = ("context.recurrent.long_from_short", "context.recurrent.coupling");
+        let coupling = snapshot.0.remove(new).unwrap();
+        assert_eq!(coupling.dims(), [4, 4, 4]);
+        snapshot.0.insert(old.to_owned(), coupling);
+        let error = format!("{:#}", snapshot.restore(&parser, &parameters).unwrap_err());
+        assert!(error.starts_with(&format!("the checkpoint holds {old}, of an earlier version")));
+        assert!(error.ends_with("train it anew") && !error.contains('\n'), "{error}");
+    }
 }

@@ -86,7 +86,7 @@ mod tests {
     use backbone::Phase;
     use candle_core::Tensor;
     use grid_ops::composing;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::clock::Clock;
@@ -129,10 +129,34 @@ mod tests {
         all
     }
 
+    fn scan(graph: &str, aggregation: Value) -> Value {
+        json!({ "kind": "scan", "graph": graph, "aggregation": aggregation })
+    }
+
+    fn backbones() -> [Value; 5] {
+        [
+            json!({ "kind": "vgg-16", "norm": "batch" }),
+            json!({ "kind": "resnet-18", "width": 8 }),
+            json!({ "kind": "resnet-50", "width": 8, "output_stride": 8 }),
+            json!({ "kind": "mobilenet-v2" }),
+            json!({ "kind": "squeezenet-1.1" }),
+        ]
+    }
+
+    fn tiny(backbone: &Value, context: &Value) -> ModelConfig {
+        let mut context = context.clone();
+        context["hidden_channels"] = json!(8);
+        context["attention_channels"] = json!(4);
+        let model = json!({
+            "backbone": backbone, "context_stride": 8, "skip_stride": 4, "adapter_channels": 8,
+            "skip_channels": 4, "context": context,
+        });
+        serde_json::from_value(model).unwrap()
+    }
+
     /// Every kind of backbone and of context, as they run off the CPU.
     #[test]
     fn networks_of_compositions_are_the_same() {
-        let scan = |graph, aggregation| json!({ "kind": "scan", "graph": graph, "aggregation": aggregation });
         let tanh = json!({ "attention": "tanh-additive" });
         let contexts = [
             json!({ "cell": scan("dense", tanh.clone()), "join": "dia" }),
@@ -141,24 +165,11 @@ mod tests {
             json!({ "cell": { "kind": "hippo", "order": 4 } }),
             json!({ "cell": { "kind": "quadrant-attention" } }),
         ];
-        let small = json!({ "kind": "small-cnn" });
-        let backbones = [
-            json!({ "kind": "vgg-16", "norm": "batch" }),
-            json!({ "kind": "resnet-18", "width": 8 }),
-            json!({ "kind": "resnet-50", "width": 8, "output_stride": 8 }),
-            json!({ "kind": "mobilenet-v2" }),
-            json!({ "kind": "squeezenet-1.1" }),
-        ];
+        let (small, backbones) = (json!({ "kind": "small-cnn" }), backbones());
         let with = |context: &serde_json::Value| (small.clone(), context.clone());
         let on = |backbone: &serde_json::Value| (backbone.clone(), contexts[0].clone());
-        for (backbone, mut context) in contexts.iter().map(with).chain(backbones.iter().map(on)) {
-            context["hidden_channels"] = json!(8);
-            context["attention_channels"] = json!(4);
-            let model = json!({
-                "backbone": backbone, "context_stride": 8, "skip_stride": 4, "adapter_channels": 8,
-                "skip_channels": 4, "context": context,
-            });
-            let model: ModelConfig = serde_json::from_value(model).unwrap();
+        for (backbone, context) in contexts.iter().map(with).chain(backbones.iter().map(on)) {
+            let model = tiny(&backbone, &context);
             let kernels = all(&model, Phase::Train);
             let norm = |x: &mut dyn Iterator<Item = f32>| x.map(|x| x * x).sum::<f32>().sqrt();
             let learns = kernels.iter().filter(|(name, _)| !name.contains(".running_"));
@@ -177,6 +188,60 @@ mod tests {
                     );
                 }
                 assert_eq!(kernels.len(), composed.len());
+            }
+        }
+    }
+
+    /// A network that has diverged somewhere says so: one number of an image that is NaN makes the
+    /// loss NaN, with statistics of the batch and with those that were kept.
+    #[test]
+    fn nan_in_an_image_is_in_the_loss() {
+        let attention = |score: &str| json!({ "attention": score });
+        let quadrant =
+            |score: &str| json!({ "cell": { "kind": "quadrant-attention", "score": score } });
+        let scores = ["tanh-additive", "scaled-dot", "linear-additive"];
+        let aggregations = [json!("sum"), json!("mean")].into_iter().chain(scores.map(attention));
+        let graphs = ["dag4", "dag8", "dense"];
+        let mut contexts = vec![
+            json!({ "cell": { "kind": "none" } }),
+            json!({ "cell": { "kind": "pointwise" } }),
+            json!({ "cell": { "kind": "hippo", "order": 4 } }),
+            json!({ "cell": { "kind": "pointwise" }, "join": "dia" }),
+            json!({ "cell": scan("dense", json!("mean")), "activation": "tanh" }),
+        ];
+        for aggregation in aggregations {
+            contexts
+                .extend(graphs.map(|graph| json!({ "cell": scan(graph, aggregation.clone()) })));
+        }
+        contexts.extend(scores.map(quadrant));
+        for kind in ["eigenvalue-normalised", "orthogonal", "both"] {
+            contexts.push(json!({ "cell": scan("dag8", json!("mean")), "recurrent_weight": kind }));
+        }
+        let small = json!({ "kind": "small-cnn" });
+        let mut models: Vec<_> = contexts.iter().map(|context| tiny(&small, context)).collect();
+        models.extend(backbones().iter().map(|backbone| tiny(backbone, &contexts[0])));
+        let mut weighed = tiny(&backbones()[1], &contexts[0]);
+        weighed.branch_scale = serde_json::from_value(json!("dia")).unwrap();
+        models.push(weighed);
+        let labels = Tensor::zeros((1, 33, 35), candle_core::DType::U8, &Device::Cpu).unwrap();
+        for model in &models {
+            let (parser, _) = Parser::build(model, 3, 1, None, &Device::Cpu).unwrap();
+            for at in [0, 17 * 35 + 18, 33 * 35 - 1] {
+                let mut values: Vec<f32> =
+                    (0..3 * 33 * 35).map(|at| (at as f32 * 0.37).sin()).collect();
+                values[at] = f32::NAN;
+                let pixels = Tensor::from_vec(values, (1, 3, 33, 35), &Device::Cpu).unwrap();
+                let inputs = Inputs::Pixels(pixels);
+                let loss = |phase| {
+                    let logits = parser.logits(&inputs, phase).unwrap();
+                    let loss = grid_ops::upsampled_cross_entropy(&logits, &labels, None).unwrap();
+                    loss.to_scalar::<f32>().unwrap()
+                };
+                for phase in [Phase::Eval, Phase::Train] {
+                    let (kernels, composed) = (loss(phase), composing(|| loss(phase)));
+                    assert!(kernels.is_nan(), "{model:?}, {phase:?}, {at}: {kernels}");
+                    assert!(composed.is_nan(), "{model:?}, {phase:?}, {at}, composed: {composed}");
+                }
             }
         }
     }

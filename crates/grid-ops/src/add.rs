@@ -81,7 +81,7 @@ impl Add {
 }
 
 /// `f` of every pair.
-fn each<T: Real>(x: &[T], y: &[T], f: impl Fn(T, T) -> T + Copy + Sync) -> Vec<T> {
+pub(crate) fn each<T: Real>(x: &[T], y: &[T], f: impl Fn(T, T) -> T + Copy + Sync) -> Vec<T> {
     // SAFETY: every element is written below.
     #[allow(unsafe_code, reason = "results are not zeroed first")]
     let mut z = unsafe { unwritten(x.len()) };

@@ -169,7 +169,8 @@ impl Kernel3 for Norm {
             // m is the mean rounded; the second term takes the rounding out again.
             let off = mean - m.to_f64().unwrap_or(f64::NAN);
             let var = squares.sum::<f64>() / count - off * off;
-            let statistics = Channel { mean, var: var.max(0.0) };
+            // Not `max`, which would turn NaN into 0.
+            let statistics = Channel { mean, var: if var < 0.0 { 0.0 } else { var } };
             for (image, x) in planes().enumerate() {
                 // SAFETY: every channel has planes of its own, and each is run once.
                 #[allow(unsafe_code, reason = "planes of one output are written side by side")]

@@ -3,8 +3,8 @@
 //! What runs where the tensors are not on the CPU, and what the kernels of this crate are held
 //! against. Only operations of candle whose gradients are right are used: selections of rows and
 //! columns, padding, matrix products, reductions and elementwise arithmetic. Shapes and errors are
-//! those of the functions of the same name in the crate's root; infinities may come out as NaN
-//! where a matrix product meets them.
+//! those of the functions of the same name in the crate's root, and NaN and infinities reach the
+//! same outputs.
 
 use std::ops::Range;
 
@@ -15,9 +15,9 @@ use crate::avg_pool::bins;
 use crate::batch_norm::checked as checked_norm;
 use crate::conv2d::{checked, mirror_of};
 use crate::cross_entropy::{IGNORE, Truth, same_size};
-use crate::error::checked_grid;
+use crate::error::{checked_dtype, checked_grid};
 use crate::nearest::sources;
-use crate::resize::{blends, checked_size};
+use crate::resize::{Blend, blends, checked_size};
 use crate::units::checked as checked_units;
 use crate::{Activation, BatchNorm, Conv2d, ConvTranspose2d, Corners, Pool, Result};
 
@@ -79,7 +79,7 @@ pub fn conv_transpose2d(
     Ok(y.narrow(2, padding, s.h)?.narrow(3, padding, s.w)?.contiguous()?)
 }
 
-/// See [`max_pool2d`](crate::max_pool2d()). NaN may be passed over here.
+/// See [`max_pool2d`](crate::max_pool2d()).
 ///
 /// # Errors
 ///
@@ -99,7 +99,11 @@ pub fn max_pool2d(x: &Tensor, pool: &Pool) -> Result<Tensor> {
     let x = Tensor::cat(&[low((n, c, high, padding))?, x, low((n, c, high, right))?], 3)?;
     let taps = taps(&x, (kernel, kernel), stride, 1, (oh, ow))?;
     let windows = Tensor::stack(&taps, 4)?; // [n, c, oh, ow, kernel²]
-    let winners = windows.argmax_keepdim(4)?;
+    // Comparisons pass over NaN, so it is looked for first.
+    let seen = windows.detach();
+    let is_nan = seen.ne(&seen)?.to_dtype(x.dtype())?;
+    let has_nan = is_nan.max_keepdim(4)?.ne(0.0)?;
+    let winners = has_nan.where_cond(&is_nan.argmax_keepdim(4)?, &seen.argmax_keepdim(4)?)?;
     Ok(windows.contiguous()?.gather(&winners, 4)?.squeeze(4)?)
 }
 
@@ -109,7 +113,7 @@ pub fn max_pool2d(x: &Tensor, pool: &Pool) -> Result<Tensor> {
 ///
 /// As there.
 pub fn relu_max_pool2d(x: &Tensor, pool: &Pool) -> Result<Tensor> {
-    Ok(max_pool2d(x, pool)?.relu()?)
+    relu(&max_pool2d(x, pool)?)
 }
 
 /// See [`avg_pool2d`](crate::avg_pool2d()).
@@ -123,7 +127,7 @@ pub fn avg_pool2d(x: &Tensor, pool: &Pool) -> Result<Tensor> {
     let windows = |out: usize, size: usize| -> Vec<Range<usize>> {
         (0..out).map(|at| pool.window(at, size)).collect()
     };
-    mixed(x, (oh, &means(&windows(oh, h), h)), (ow, &means(&windows(ow, w), w)))
+    window_means(x, &windows(oh, h), &windows(ow, w))
 }
 
 /// See [`adaptive_avg_pool2d`](crate::adaptive_avg_pool2d()).
@@ -133,17 +137,15 @@ pub fn avg_pool2d(x: &Tensor, pool: &Pool) -> Result<Tensor> {
 /// As there.
 pub fn adaptive_avg_pool2d(x: &Tensor, height: usize, width: usize) -> Result<Tensor> {
     let (h, w) = checked_size("adaptive_avg_pool2d", x, height, width)?;
-    let (rows, columns) = (bins(height, h), bins(width, w));
-    mixed(x, (height, &means(&rows, h)), (width, &means(&columns, w)))
+    window_means(x, &bins(height, h), &bins(width, w))
 }
 
-/// The matrix that takes the mean of each window over `size` cells.
-fn means(windows: &[Range<usize>], size: usize) -> Vec<f64> {
-    let of_window = |window: &Range<usize>| {
-        let (window, share) = (window.clone(), 1.0 / window.len() as f64);
-        (0..size).map(move |cell| if window.contains(&cell) { share } else { 0.0 })
-    };
-    windows.iter().flat_map(of_window).collect()
+/// The mean of each window of rows and columns.
+fn window_means(x: &Tensor, rows: &[Range<usize>], columns: &[Range<usize>]) -> Result<Tensor> {
+    let cells = rows.iter().flat_map(|row| columns.iter().map(move |column| row.len() * column.len()));
+    let cells = Tensor::from_iter(cells.map(|count| count as f64), x.device())?;
+    let cells = cells.reshape((rows.len(), columns.len()))?.to_dtype(x.dtype())?;
+    Ok(sums(&sums(x, 2, rows)?, 3, columns)?.broadcast_div(&cells)?)
 }
 
 /// See [`global_avg_pool`](crate::global_avg_pool()).
@@ -168,15 +170,7 @@ pub fn resize_bilinear(
     corners: Corners,
 ) -> Result<Tensor> {
     let (h, w) = checked_size("resize_bilinear", x, height, width)?;
-    let shares = |inputs: usize, outputs: usize| -> Vec<f64> {
-        let mut matrix = vec![0.0; inputs * outputs];
-        for (output, blend) in blends::<f64>(inputs, outputs, corners).into_iter().enumerate() {
-            matrix[output * inputs + blend.first] += 1.0 - blend.share;
-            matrix[output * inputs + blend.second] += blend.share;
-        }
-        matrix
-    };
-    mixed(x, (height, &shares(h, height)), (width, &shares(w, width)))
+    blended(&blended(x, 2, &blends(h, height, corners))?, 3, &blends(w, width, corners))
 }
 
 /// See [`upsample_nearest`](crate::upsample_nearest()).
@@ -242,7 +236,7 @@ pub fn upsampled_cross_entropy(
     let logits = resize_bilinear(logits, height, width, Corners::Centers)?;
     let n = logits.dim(0)?;
     let (dims, on) = ((n, 1, height, width), logits.device());
-    // What is not counted points at class 0 with weight 0.
+    // What is not counted points at class 0 with weight 0, and its logits do not matter.
     let class = |&label: &u8| if label == IGNORE { 0 } else { u32::from(label) };
     let weight = |&label: &u8| match label {
         IGNORE => 0.0,
@@ -252,6 +246,9 @@ pub fn upsampled_cross_entropy(
     let classes = Tensor::from_vec(classes, dims, on)?;
     let weights: Vec<f64> = truth.labels.iter().map(weight).collect();
     let weights = Tensor::from_vec(weights, dims, on)?.to_dtype(logits.dtype())?;
+    let counts: Vec<u8> = truth.labels.iter().map(|&label| u8::from(label != IGNORE)).collect();
+    let counts = Tensor::from_vec(counts, dims, on)?.broadcast_as(logits.shape())?.contiguous()?;
+    let logits = counts.where_cond(&logits, &logits.zeros_like()?)?;
     let top = logits.max_keepdim(1)?.detach();
     let logits = logits.broadcast_sub(&top)?;
     let log_sum = logits.exp()?.sum_keepdim(1)?.log()?;
@@ -269,11 +266,25 @@ pub fn add(x: &Tensor, y: &Tensor, activation: Activation) -> Result<Tensor> {
     activated(&(x + y)?, activation)
 }
 
+/// See [`relu`](crate::relu()).
+///
+/// # Errors
+///
+/// As there.
+pub fn relu(x: &Tensor) -> Result<Tensor> {
+    checked_dtype("relu", x)?;
+    // Selected, not `max`, which turns NaN into 0 and passes on half or all of the gradient at 0.
+    Ok(x.detach().le(0.0)?.where_cond(&x.zeros_like()?, x)?)
+}
+
 fn activated(x: &Tensor, activation: Activation) -> Result<Tensor> {
     Ok(match activation {
         Activation::Identity => x.clone(),
-        Activation::Relu => x.relu()?,
-        Activation::Relu6 => (x.relu()? - (x - 6.0)?.relu()?)?,
+        Activation::Relu => relu(x)?,
+        Activation::Relu6 => {
+            let six = (x.zeros_like()? + 6.0)?;
+            x.detach().ge(6.0)?.where_cond(&six, &relu(x)?)?
+        }
     })
 }
 
@@ -304,14 +315,42 @@ fn selected(x: &Tensor, rows: &[usize], columns: &[usize]) -> Result<Tensor> {
     Ok(rows.index_select(&indices(columns)?, D::Minus1)?)
 }
 
-/// `R · X · Cᵀ` of every plane `X`, with matrices of so many rows.
-fn mixed(x: &Tensor, rows: (usize, &[f64]), columns: (usize, &[f64])) -> Result<Tensor> {
-    let matrix = |(count, values): (usize, &[f64])| -> Result<Tensor> {
-        let dims = (count, values.len() / count);
-        Ok(Tensor::from_slice(values, dims, x.device())?.to_dtype(x.dtype())?)
+/// The sum over each window of the cells along a dimension; none is empty.
+fn sums(x: &Tensor, dim: usize, windows: &[Range<usize>]) -> Result<Tensor> {
+    let longest = windows.iter().map(Range::len).max().unwrap_or(0);
+    let cells = x.dim(dim)?;
+    // One cell of zeros behind the last: for windows that are shorter.
+    let x = x.pad_with_zeros(dim, 0, 1)?.contiguous()?;
+    let nth_cells = |nth: usize| -> Result<Tensor> {
+        let cell = |window: &Range<usize>| window.clone().nth(nth).unwrap_or(cells) as u32;
+        Ok(x.index_select(&Tensor::from_iter(windows.iter().map(cell), x.device())?, dim)?)
     };
-    let mixed = matrix(rows)?.broadcast_matmul(&x.contiguous()?)?;
-    Ok(mixed.broadcast_matmul(&matrix(columns)?.t()?)?)
+    (1..longest)
+        .try_fold(nth_cells(0)?, |sum, nth| -> Result<Tensor> { Ok((sum + nth_cells(nth)?)?) })
+}
+
+/// The blends of the cells along a dimension.
+fn blended(x: &Tensor, dim: usize, blends: &[Blend<f64>]) -> Result<Tensor> {
+    // An input without a share would turn into NaN if it is not finite: the other one takes its
+    // place, with half of the whole each.
+    let halves = |&Blend { first, second, share }: &Blend<f64>| match share {
+        0.0 => Blend { first, second: first, share: 0.5 },
+        1.0 => Blend { first: second, second, share: 0.5 },
+        share => Blend { first, second, share },
+    };
+    let blends: Vec<Blend<f64>> = blends.iter().map(halves).collect();
+    let x = x.contiguous()?;
+    let part = |of: fn(&Blend<f64>) -> (usize, f64)| -> Result<Tensor> {
+        let (cells, shares): (Vec<u32>, Vec<f64>) =
+            blends.iter().map(of).map(|(cell, share)| (cell as u32, share)).unzip();
+        let cells = x.index_select(&Tensor::new(cells, x.device())?, dim)?;
+        let along: Vec<usize> =
+            (dim..4).map(|at| if at == dim { shares.len() } else { 1 }).collect();
+        let shares = Tensor::from_vec(shares, along, x.device())?.to_dtype(x.dtype())?;
+        Ok(cells.broadcast_mul(&shares)?)
+    };
+    let first = part(|blend| (blend.first, 1.0 - blend.share))?;
+    Ok((first + part(|blend| (blend.second, blend.share))?)?)
 }
 
 /// See [`rows_of_grid`](crate::rows_of_grid()).

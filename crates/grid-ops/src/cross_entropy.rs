@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, CustomOp1, DType, Layout, Shape, Tensor, WithDType
 use rayon::prelude::*;
 
 use crate::error::checked_grid;
-use crate::resize::{Blend, Corners, blends};
+use crate::resize::{Blend, Corners, along_row, blends};
 use crate::{Error, Reads, Real, Result, apply1, composed, is_composed, simd, view};
 
 /// The label of pixels that are not counted.
@@ -173,7 +173,7 @@ impl<T: Real> Rows<'_, T> {
             let plane = &self.logits[class * h * w..][..h * w];
             let (above, below) = (&plane[row.first * w..][..w], &plane[row.second * w..][..w]);
             for (j, (&a, &b)) in above.iter().zip(below).enumerate() {
-                line[j * self.classes + class] = a + row.share * (b - a);
+                line[j * self.classes + class] = row.of(a, b);
             }
         }
     }
@@ -183,9 +183,7 @@ impl<T: Real> Rows<'_, T> {
     pub(crate) fn blend(&self, line: &[T], column: Blend<T>, to: &mut [T]) {
         let k = self.classes;
         let (a, b) = (&line[column.first * k..][..k], &line[column.second * k..][..k]);
-        for ((to, &a), &b) in to.iter_mut().zip(a).zip(b) {
-            *to = a + column.share * (b - a);
-        }
+        column.of_rows(a, b, to);
     }
 }
 
@@ -236,16 +234,11 @@ impl Loss {
             top.fill(T::neg_infinity());
             for (plane, z) in logits.chunks_exact(h * w).zip(z.chunks_exact_mut(width)) {
                 let (above, below) = (&plane[row.first * w..][..w], &plane[row.second * w..][..w]);
-                for ((to, &a), &b) in line.iter_mut().zip(above).zip(below) {
-                    *to = a + row.share * (b - a);
-                }
+                row.of_rows(above, below, &mut line);
                 if w == width {
                     z.copy_from_slice(&line);
                 } else {
-                    for (to, column) in z.iter_mut().zip(&columns) {
-                        let (a, b) = (line[column.first], line[column.second]);
-                        *to = a + column.share * (b - a);
-                    }
+                    along_row(&columns, &line, z);
                 }
                 for (top, &z) in top.iter_mut().zip(z.iter()) {
                     *top = if z > *top { z } else { *top };

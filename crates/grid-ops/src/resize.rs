@@ -24,6 +24,57 @@ pub(crate) struct Blend<T> {
     pub(crate) share: T,
 }
 
+impl<T: Real> Blend<T> {
+    /// The output from its two inputs, of which one without a share does not count, whatever it is.
+    #[inline(always)]
+    pub(crate) fn of(self, first: T, second: T) -> T {
+        let blended = first + self.share * (second - first);
+        if blended.is_finite() { blended } else { self.of_any(first, second) }
+    }
+
+    /// The same where an input, or their difference, is not finite.
+    #[cold]
+    fn of_any(self, first: T, second: T) -> T {
+        match self.share {
+            share if share == T::zero() => first,
+            share if share == T::one() => second,
+            share => (T::one() - share) * first + share * second,
+        }
+    }
+
+    /// The outputs from two rows of inputs.
+    #[inline(always)]
+    pub(crate) fn of_rows(self, first: &[T], second: &[T], to: &mut [T]) {
+        for ((to, &a), &b) in to.iter_mut().zip(first).zip(second) {
+            *to = a + self.share * (b - a);
+        }
+        if !all_finite(to) {
+            for ((to, &a), &b) in to.iter_mut().zip(first).zip(second) {
+                *to = self.of(a, b);
+            }
+        }
+    }
+}
+
+/// The outputs of a row, one a blend, from a row of inputs.
+#[inline(always)]
+pub(crate) fn along_row<T: Real>(columns: &[Blend<T>], from: &[T], to: &mut [T]) {
+    for (to, column) in to.iter_mut().zip(columns) {
+        let (a, b) = (from[column.first], from[column.second]);
+        *to = a + column.share * (b - a);
+    }
+    if !all_finite(to) {
+        for (to, column) in to.iter_mut().zip(columns) {
+            *to = column.of(from[column.first], from[column.second]);
+        }
+    }
+}
+
+#[inline(always)]
+fn all_finite<T: Real>(x: &[T]) -> bool {
+    x.iter().fold(true, |all, x| all & x.is_finite())
+}
+
 /// The blends of `outputs` cells over `inputs` cells, as PyTorch's `interpolate` has them.
 pub(crate) fn blends<T: Real>(inputs: usize, outputs: usize, corners: Corners) -> Vec<Blend<T>> {
     let at = |output: usize| match corners {
@@ -45,7 +96,8 @@ pub(crate) fn blends<T: Real>(inputs: usize, outputs: usize, corners: Corners) -
 /// Resizes every channel of `x` bilinearly to `height × width`, up or down.
 ///
 /// The values and the two conventions of [`Corners`] are those of PyTorch's
-/// `interpolate(mode="bilinear")` without antialiasing.
+/// `interpolate(mode="bilinear")` without antialiasing. NaN and infinities reach the outputs that
+/// have a share in them and no others. Departure: in PyTorch, 0 times them is NaN.
 ///
 /// # Shapes
 ///
@@ -122,13 +174,8 @@ impl LinearMap for Resize {
                 let mut line = vec![T::zero(); w];
                 for (row, y) in rows.iter().zip(y.chunks_exact_mut(width)) {
                     let (above, below) = (&x[row.first * w..][..w], &x[row.second * w..][..w]);
-                    for ((to, &a), &b) in line.iter_mut().zip(above).zip(below) {
-                        *to = a + row.share * (b - a);
-                    }
-                    for (to, column) in y.iter_mut().zip(&columns) {
-                        let (a, b) = (line[column.first], line[column.second]);
-                        *to = a + column.share * (b - a);
-                    }
+                    row.of_rows(above, below, &mut line);
+                    along_row(&columns, &line, y);
                 }
             },
         );

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use candle_core::{DType, Tensor, Var};
-use grid_ops::{composed, grid_of_rows, rows_of_grid};
+use grid_ops::{composed, grid_of_rows, relu, rows_of_grid};
 use proptest::prelude::*;
 use testkit::{assert_close, tensor, var};
 
@@ -68,7 +68,7 @@ fn any_number_of_threads_gives_the_same_bits() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let rows = rows_of_grid(&x, &weight, &bias).unwrap();
-            let grid = grid_of_rows(&rows.relu().unwrap(), &back, &back_bias).unwrap();
+            let grid = grid_of_rows(&relu(&rows).unwrap(), &back, &back_bias).unwrap();
             let grads = grid.sqr().unwrap().sum_all().unwrap().backward().unwrap();
             let bits = |t: &Tensor| -> Vec<u32> {
                 let values: Vec<f32> = t.flatten_all().unwrap().to_vec1().unwrap();

@@ -6,7 +6,7 @@ use crate::common::{builder, flat, image, relative_difference, sine_parameters};
 use backbone::{BackboneConfig, ConvNorm, ConvNormSpec, Error, NormMode, Phase, SmallCnnConfig};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
-use grid_ops::{Activation, Conv2d, batch_norm_frozen, conv2d};
+use grid_ops::{Activation, Conv2d, batch_norm_frozen, conv2d, relu};
 
 fn config() -> BackboneConfig {
     BackboneConfig::SmallCnn(SmallCnnConfig { channels: vec![3, 4], ..SmallCnnConfig::default() })
@@ -72,7 +72,7 @@ fn evaluation_is_convolution_norm_and_activation() {
     let y = conv2d(&x, of("conv.weight"), None, &plain).unwrap();
     let [gamma, beta] = ["norm.weight", "norm.bias"].map(of);
     let [mean, var] = ["norm.running_mean", "norm.running_var"].map(of);
-    let expected = batch_norm_frozen(&y, gamma, beta, mean, var, 1e-5).unwrap().relu().unwrap();
+    let expected = relu(&batch_norm_frozen(&y, gamma, beta, mean, var, 1e-5).unwrap()).unwrap();
     for mode in [NormMode::Frozen, NormMode::Trained] {
         let layer = ConvNorm::new(spec, vb.pp("conv"), vb.pp("norm"), mode).unwrap();
         let got = layer.forward(&x, Phase::Eval).unwrap();

@@ -1,7 +1,7 @@
 //! The cell with a memory, and the memory alone.
 
 use attention::Direction;
-use attention::composed::turned;
+use attention::composed::{turned, weighted_sum};
 use attention::diagonals_of;
 use candle_core::{Device, Tensor};
 use candle_nn::ops::sigmoid;
@@ -58,7 +58,8 @@ fn one_direction(
             }
             Some((hidden, memory, from)) => {
                 let mean = means(&here, from, w, hidden)?;
-                (mean.broadcast_matmul(hidden)?, mean.broadcast_matmul(memory)?)
+                let mean = mean.broadcast_as((n, count, from.len()))?.contiguous()?;
+                (weighted_sum(&mean, hidden)?, weighted_sum(&mean, memory)?)
             }
         };
         let taken = (rows.narrow(2, 0, m)? + before.broadcast_matmul(&to_memory)?)?;
