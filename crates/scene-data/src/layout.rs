@@ -102,7 +102,7 @@ impl Layout {
     }
 
     /// The entries that make a folder this dataset's.
-    fn entries(self) -> &'static [&'static str] {
+    pub(crate) fn entries(self) -> &'static [&'static str] {
         match self {
             Self::CamVid => &["train.txt", "train", "trainannot"],
             Self::CamVidOriginal => &[camvid::STILLS, camvid::LABELS],

@@ -21,12 +21,13 @@
 //! use whole_files::{Claim, InTheWay, Outputs, Planned, Protected};
 //!
 //! let dir = tempfile::tempdir()?;
+//! let protected = Protected::default();
 //! let claim = || Claim {
 //!     folder: dir.path(),
 //!     by: "predict".into(),
 //!     files: vec![Planned { name: "street.png".into(), of: "day/street.jpg".into() }],
 //!     in_the_way: InTheWay::Refused,
-//!     protected: &Protected::default(),
+//!     protected: &protected,
 //! };
 //! Outputs::claim(claim())?.write("street.png", b"...")?;
 //! Outputs::claim(claim())?; // its own: it may be replaced
