@@ -53,4 +53,4 @@ pub use list::{LIST, sha256, written_in};
 pub use outputs::{Claim, InTheWay, Outputs, Planned};
 pub use protected::{Protected, real_path};
 pub use reading::{open, read, read_to_string};
-pub use writing::{clear_leftovers, write, write_new, write_with};
+pub use writing::{clear_leftovers, copy, write, write_new, write_with};

@@ -54,8 +54,9 @@ pub struct Claim<'a> {
 pub struct Outputs {
     folder: PathBuf,
     by: String,
-    /// By name: what each is made of, and whether one was there that may be replaced.
-    files: BTreeMap<PathBuf, (String, bool)>,
+    /// What each is made of, by name.
+    files: BTreeMap<PathBuf, String>,
+    in_the_way: InTheWay,
     list: List,
 }
 
@@ -83,7 +84,7 @@ impl Outputs {
                 },
             };
             problems.extend(refusal.map(|refusal| format!("{} {refusal}", path.display())));
-            claimed.insert(name, (of, is_there(&path)));
+            claimed.insert(name, of);
         }
         if !problems.is_empty() {
             return Err(Error::Refused { problems });
@@ -104,7 +105,8 @@ impl Outputs {
             made(&folder)?;
             clear_leftovers(folder)?;
         }
-        let outputs = Self { folder: folder.to_owned(), by, files: claimed, list };
+        let folder = folder.to_owned();
+        let outputs = Self { folder, by, files: claimed, in_the_way, list };
         outputs.list.make()?;
         outputs.check_folded_names()?;
         Ok(outputs)
@@ -119,34 +121,48 @@ impl Outputs {
     pub fn write(&mut self, name: impl AsRef<Path>, bytes: &[u8]) -> Result<PathBuf> {
         let name = name.as_ref();
         let path = self.folder.join(name);
-        let Some((of, was_there)) = self.files.get(name) else {
+        let Some(of) = self.files.get(name) else {
             return Err(Error::NotClaimed { file: path });
         };
         let entry = Entry { file: text_of(name), by: self.by.clone(), of: of.clone() };
+        // Again, since work may have taken hours.
+        self.check(&path, &entry)?;
         // Listed before it has its name: a kill in between leaves a line too many, not a file that
         // the same command would not know for its own.
         self.list.add(&entry, &sha256(bytes))?;
-        match *was_there {
-            true => write(&path, bytes)?,
-            false => match write_new(&path, bytes) {
-                Err(error) if error.kind() == Some(ErrorKind::AlreadyExists) => {
-                    // The same command at the same time, or somebody else.
-                    let list = List::read(&self.folder)?;
-                    if let Some(refusal) = refusal(&path, &list, &entry, InTheWay::Refused)? {
-                        let problems = vec![format!("{} {refusal}", path.display())];
-                        return Err(Error::Refused { problems });
-                    }
-                    write(&path, bytes)?;
-                }
-                written => written?,
-            },
+        if is_there(&path) {
+            write(&path, bytes)?;
+            return Ok(path);
+        }
+        match write_new(&path, bytes) {
+            // The same command at the same time, or somebody else.
+            Err(error) if error.kind() == Some(ErrorKind::AlreadyExists) => {
+                self.check(&path, &entry)?;
+                write(&path, bytes)?;
+            }
+            written => written?,
         }
         Ok(path)
     }
 
+    /// Whether a file may be written, by the list as it was, and if not, as it is now.
+    fn check(&mut self, path: &Path, entry: &Entry) -> Result<()> {
+        if refusal(path, &self.list, entry, self.in_the_way)?.is_none() {
+            return Ok(());
+        }
+        self.list = List::read(&self.folder)?;
+        match refusal(path, &self.list, entry, self.in_the_way)? {
+            None => Ok(()),
+            Some(refusal) => {
+                let problems = vec![format!("{} {refusal}", path.display())];
+                Err(Error::Refused { problems })
+            }
+        }
+    }
+
     /// On file systems where `A.png` is `a.png`, two names that differ by case alone are one.
     fn check_folded_names(&self) -> Result<()> {
-        let twice = folded_twice(self.files.iter().map(|(name, (of, _))| (name, of)));
+        let twice = folded_twice(self.files.iter());
         if twice.is_empty() || !self.list.has_folded_name() {
             return Ok(());
         }

@@ -7,7 +7,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use crate::reading::check_regular;
+use crate::reading::{check_regular, open};
 use crate::{Error, Result};
 
 /// Bytes of a name that are kept in its temporary one: file systems allow 255 in all.
@@ -48,6 +48,23 @@ pub fn write_with(
 pub fn write_new(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     let path = path.as_ref();
     finished(path, |out| out.write_all(bytes), |temporary| link_new(temporary, path))
+}
+
+/// Copies a file, in place of one that is there, with its mode: a program stays one that can be run.
+///
+/// # Errors
+///
+/// Those of [`open`] and [`write`].
+pub fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
+    let (from, to) = (from.as_ref(), to.as_ref());
+    let mut source = open(from)?;
+    let metadata =
+        source.metadata().map_err(|source| Error::Io { file: from.to_owned(), source })?;
+    let fill = |out: &mut dyn Write| std::io::copy(&mut source, out).map(|_| ());
+    finished(to, fill, |temporary| {
+        fs::set_permissions(temporary, metadata.permissions())?;
+        fs::rename(temporary, to)
+    })
 }
 
 /// Removes the temporary files of processes that are gone from a folder, and says how many.

@@ -150,8 +150,14 @@ fn a_file_that_comes_in_the_way_later_is_not_lost() {
     let mut outputs = claim(dir.path(), "predict", &[("x", "a"), ("y", "b")]).unwrap();
     fs::write(dir.path().join("x"), "mine").unwrap();
     let message = outputs.write("x", b"theirs").unwrap_err().to_string();
-    assert!(message.contains("/x has been changed since"), "{message}");
+    assert!(message.contains("/x is there already"), "{message}");
     assert_eq!(fs::read(dir.path().join("x")).unwrap(), b"mine");
+    // While it worked, its own was changed.
+    claim(dir.path(), "predict", &[("z", "c")]).unwrap().write("z", b"1").unwrap();
+    let mut slow = claim(dir.path(), "predict", &[("z", "c")]).unwrap();
+    fs::write(dir.path().join("z"), "mine").unwrap();
+    assert!(slow.write("z", b"2").unwrap_err().to_string().contains("has been changed since"));
+    assert_eq!(fs::read(dir.path().join("z")).unwrap(), b"mine");
     // The same command twice at once: both write the same.
     let mut again = claim(dir.path(), "predict", &[("y", "b")]).unwrap();
     again.write("y", b"first").unwrap();
@@ -189,4 +195,17 @@ fn a_device_is_never_replaced_by_a_file() {
     assert!(message.contains("is a device; expected a regular file"), "{message}");
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     assert!(whole_files::write("/dev/null", b"x").is_err());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_copy_of_a_program_can_be_run() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let (program, kept) = (dir.path().join("program"), dir.path().join("kept"));
+    fs::write(&program, "#!/bin/sh\nexit 7\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    whole_files::copy(&program, &kept).unwrap();
+    assert_eq!(fs::read(&kept).unwrap(), fs::read(&program).unwrap());
+    assert_eq!(std::process::Command::new(&kept).status().unwrap().code(), Some(7));
 }
