@@ -24,7 +24,7 @@ pub fn protect_datasets(
         real.ancestors().map(Path::to_owned).chain(data_root.map(Path::to_owned)).collect();
     for root in roots.iter().filter(|root| root.is_dir()) {
         for layout in Layout::ALL {
-            let Ok(own) = layout.locate(root) else { continue };
+            let Some(own) = layout.find(root) else { continue };
             for entry in layout.entries().iter().map(|entry| own.join(entry)) {
                 match entry.is_dir() {
                     true => protected.close(&entry),
@@ -40,7 +40,11 @@ pub fn protect_datasets(
                     .flat_map(|pair| [pair.image, pair.labels])
                     .filter_map(|file| Some(file.parent()?.to_owned()))
                     .collect();
-                folders.iter().for_each(|folder| protected.close(folder));
+                for folder in &folders {
+                    protected.close(folder);
+                    // PASCAL's lists.
+                    protected.close(&folder.with_file_name("ImageSets"));
+                }
             }
         }
     }
