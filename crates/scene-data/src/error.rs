@@ -17,9 +17,6 @@ pub enum Error {
         /// What the operating system said.
         source: std::io::Error,
     },
-    /// A file is not there, or is none that can be read.
-    #[error(transparent)]
-    File(#[from] whole_files::Error),
     /// A photograph could not be decoded.
     #[error("{}: not a readable photograph: {source}", file.display())]
     Image {
