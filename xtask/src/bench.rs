@@ -120,8 +120,8 @@ pub(crate) fn run(project: &Project, args: &Args) -> anyhow::Result<()> {
             "threads": threads,
             "rounds": args.rounds, "cpu": cpu(), "rows": rows,
         });
-        std::fs::write(&file, serde_json::to_string_pretty(&record)? + "\n")
-            .with_context(|| file.display().to_string())?;
+        let text = serde_json::to_string_pretty(&record)? + "\n";
+        whole_files::write(&file, text.as_bytes())?;
     }
     println!("{}", table(&record)?);
     println!("record: {}", file.display());
@@ -265,6 +265,6 @@ fn environment() -> anyhow::Result<PathBuf> {
     step(Command::new("python3").args(["-m", "venv"]).arg(&dir), "python3 -m venv")?;
     let pip = ["-m", "pip", "install", "--quiet", "numpy", "pillow"];
     step(Command::new(&python).args(pip).args(TORCH.split(' ')), "pip install")?;
-    std::fs::write(&ready, TORCH).with_context(|| ready.display().to_string())?;
+    whole_files::write(&ready, TORCH.as_bytes())?;
     Ok(python)
 }

@@ -104,6 +104,7 @@ fn smoke(project: &Project) -> anyhow::Result<()> {
         seeds: Vec::new(),
         set: Vec::new(),
         refresh: false,
+        overwrite: false,
         jobs: None,
         state_every: None,
         no_images: false,

@@ -52,6 +52,9 @@ pub(crate) struct Args {
     /// Run finished cells again that another revision or other dependencies made.
     #[arg(long)]
     pub(crate) refresh: bool,
+    /// Replace files in the way that are no report of this sweep.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
     /// Cells that are run at once: here 1 by default, each by a process of its own with its share of
     /// the threads; under Slurm as many as there is room for.
     #[arg(long, value_name = "N")]
@@ -125,6 +128,9 @@ fn plan(project: &Project, args: &Args) -> anyhow::Result<Vec<OsString>> {
     if args.refresh {
         plan.push("--refresh".into());
     }
+    if args.overwrite {
+        plan.push("--overwrite".into());
+    }
     if args.no_images {
         plan.push("--no-images".into());
     }
@@ -157,7 +163,8 @@ fn check_data_root(root: &Path) -> anyhow::Result<()> {
 fn check_out_dir(dir: &Path) -> anyhow::Result<()> {
     let failed = || format!("the output folder {} cannot be written", dir.display());
     std::fs::create_dir_all(dir).with_context(failed)?;
-    let probe = dir.join(format!(".probe.{}", std::process::id()));
+    // Called as what `whole_files` leaves behind when it is killed, which the next start clears.
+    let probe = dir.join(format!(".probe.{}.tmp", std::process::id()));
     std::fs::write(&probe, "").with_context(failed)?;
     std::fs::remove_file(&probe).with_context(failed)
 }

@@ -56,7 +56,7 @@ pub(crate) fn run(project: &Project, args: &Args) -> anyhow::Result<()> {
         print!("{}", difference(&readme, &renewed));
         bail!("README.md differs from the records; `cargo xtask tables` renews it");
     } else {
-        std::fs::write(&file, renewed).with_context(|| file.display().to_string())?;
+        whole_files::write(&file, renewed.as_bytes())?;
         println!("README.md: renewed the tables of {}", sweeps.join(", "));
     }
     Ok(())

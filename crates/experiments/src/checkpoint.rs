@@ -85,6 +85,15 @@ impl Snapshot {
         tensor_file::write(file, &self.0, &of_cell(cell_hash))
     }
 
+    /// The bytes of the file that [`write`](Self::write) writes.
+    ///
+    /// # Errors
+    ///
+    /// None that a user can cause.
+    pub fn bytes(&self, cell_hash: &str) -> anyhow::Result<Vec<u8>> {
+        tensor_file::bytes(&self.0, &of_cell(cell_hash))
+    }
+
     /// Reads a file of [`Self::write`], made for the record's cell.
     ///
     /// # Errors

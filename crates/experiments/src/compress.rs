@@ -8,12 +8,14 @@ use anyhow::{Context, ensure};
 use candle_core::Tensor;
 use dense_rnn::Compressed;
 use scene_data::Split;
+use whole_files::InTheWay;
 
 use crate::checkpoint::{self, Snapshot};
 use crate::config::CellConfig;
 use crate::data::{Examples, Inputs, View, pixels};
 use crate::eval::{self, Scored, Trained};
 use crate::evaluate::forward_macs;
+use crate::outputs::Target;
 use crate::parser::{Parser, Phase};
 use crate::tensor_file::Tensors;
 use crate::vanishing::CONTEXT;
@@ -29,6 +31,8 @@ pub struct Request {
     pub network: eval::Request,
     /// Where the smaller network's record and checkpoint go.
     pub out_dir: PathBuf,
+    /// What becomes of files in the way.
+    pub in_the_way: InTheWay,
 }
 
 /// Writes the smaller network as another sweep folder has it, scored on test again, and returns a
@@ -66,9 +70,19 @@ pub fn compress(request: &Request) -> anyhow::Result<String> {
     let (parser, parameters) = Parser::build(&config.model, classes, seed, pretrained, device)?;
     let snapshot = Snapshot(all);
     snapshot.restore(&parser, &parameters)?;
-    let smaller_file = checkpoint::file(&request.out_dir, &record.cell.file_stem());
-    snapshot.write(&smaller_file, &record.cell_hash)?;
-    let bytes = std::fs::read(&smaller_file).with_context(|| smaller_file.display().to_string())?;
+    let stem = record.cell.file_stem();
+    let names =
+        [checkpoint::file(Path::new(""), &stem), Path::new("cells").join(format!("{stem}.json"))];
+    let of = before.record.cell.file_stem();
+    let root = network.data_root.as_deref();
+    let target = Target {
+        data_root: root,
+        inputs: vec![network.record.as_path(), file.as_path()],
+        ..Target::new(&request.out_dir, request.in_the_way)
+    };
+    let files = names.clone().map(|name| (name, of.clone()));
+    let mut outputs = target.claim("compress".to_owned(), files)?;
+    let bytes = snapshot.bytes(&record.cell_hash)?;
     record.checkpoint_sha256 = Some(provenance::sha256(&bytes));
     let mut after = Trained { record, config, parser, protocol: before.protocol };
 
@@ -91,9 +105,10 @@ pub fn compress(request: &Request) -> anyhow::Result<String> {
     record.distance = scores.distance;
     record.images = scores.images;
     record.timing.seconds_per_image = whole_s[1];
-    let cells = request.out_dir.join("cells");
-    std::fs::create_dir_all(&cells).with_context(|| cells.display().to_string())?;
-    let written = record.write_atomically(&cells)?;
+    let line = record.to_line(&request.out_dir.join(&names[1]))?;
+    let smaller_file = outputs.write(&names[0], &bytes)?;
+    // A record is of a checkpoint that is there.
+    let written = outputs.write(&names[1], line.as_bytes())?;
 
     let kib = |file: &Path| -> anyhow::Result<u64> { Ok(std::fs::metadata(file)?.len() / 1024) };
     let mut text = String::from("| | before | after | before / after |\n|---|---|---|---|\n");

@@ -6,11 +6,13 @@ use anyhow::{Context, bail, ensure};
 use run_record::{DeviceChoice, Record};
 use scene_data::{FingerprintCache, LabelFiles, LabelMap, Split};
 use seg_metrics::Protocol;
+use whole_files::InTheWay;
 
 use crate::checkpoint::{self, Snapshot};
 use crate::config::{BackboneMode, CellConfig};
 use crate::data::{Examples, View};
 use crate::evaluate::{Scores, evaluate_with};
+use crate::outputs::Target;
 use crate::parser::Parser;
 use crate::pretrained::{self, Pretrained};
 use crate::progress::Progress;
@@ -36,7 +38,16 @@ pub struct Request {
     /// `key=value` changes of `evaluation`, such as `scales=[0.75,1]`.
     pub set: Vec<String>,
     /// Where predictions go, in the dataset's own encoding.
-    pub save_predictions: Option<PathBuf>,
+    pub save_predictions: Option<Saved>,
+}
+
+/// Where predictions are saved.
+#[derive(Debug, Clone)]
+pub struct Saved {
+    /// The folder.
+    pub folder: PathBuf,
+    /// What becomes of files in the way.
+    pub in_the_way: InTheWay,
 }
 
 /// A network as its record and checkpoint describe it, with what it was scored on.
@@ -236,10 +247,15 @@ pub(crate) fn scored(trained: &Trained, request: &Request) -> anyhow::Result<Sco
     if let Some(other) = other_images.as_ref().filter(|_| !request.other_images) {
         bail!("{other}; `eval --other-images` scores other images of the same classes");
     }
-    let files = match &request.save_predictions {
-        Some(folder) => {
-            std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-            Some((folder, LabelFiles::of(&config.dataset, root)?))
+    let mut files = match &request.save_predictions {
+        Some(saved) => {
+            let encoding = LabelFiles::of(&config.dataset, root)?;
+            let by = format!("eval of {} on {name}", record.cell.file_stem());
+            let file = |id: &str| (PathBuf::from(format!("{id}.png")), id.to_owned());
+            let files = (0..dataset.len()).map(|index| file(dataset.id(index)));
+            let Saved { folder, in_the_way } = saved;
+            let target = Target { data_root: root, ..Target::new(folder, *in_the_way) };
+            Some((target.claim(by, files)?, encoding))
         }
         None => None,
     };
@@ -252,10 +268,12 @@ pub(crate) fn scored(trained: &Trained, request: &Request) -> anyhow::Result<Sco
     let progress = Progress::new(examples.len() as u64);
     let scores = evaluate_with(parser, &examples, *protocol, &config.evaluation, &mut |seen| {
         progress.advance(1);
-        let Some((folder, files)) = &files else { return Ok(()) };
+        let Some((outputs, encoding)) = &mut files else { return Ok(()) };
         let (width, height) = (seen.sample.labels.width, seen.sample.labels.height);
         let labels = LabelMap { width, height, data: seen.prediction.to_vec() };
-        Ok(files.write(&folder.join(format!("{}.png", seen.sample.id)), &labels)?)
+        let file = PathBuf::from(format!("{}.png", seen.sample.id));
+        outputs.write(&file, &encoding.encoded(&labels, &file)?)?;
+        Ok(())
     });
     progress.finish();
     Ok(Scored { scores: scores?, classes, other_images })

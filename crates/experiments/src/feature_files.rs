@@ -8,9 +8,8 @@ use candle_core::safetensors::MmapedSafetensors;
 use candle_core::{Device, Tensor};
 use scene_data::View;
 
-use crate::interrupt;
-use crate::lock;
 use crate::tensor_file::{self, Notes, Tensors};
+use crate::{interrupt, leftovers, lock};
 
 /// Where the files are, and how much they may take.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -56,6 +55,8 @@ impl FeatureFiles {
         std::fs::create_dir_all(&own).with_context(|| own.display().to_string())?;
         // Two processes that want the same features make them once.
         let _lock = lock::wait_for(&folder.path.join(format!("{key}.lock")))?;
+        whole_files::clear_leftovers(&own)?;
+        leftovers::clear_parts(&own)?;
         let (mut files, mut stages) = (Vec::with_capacity(images), 0);
         for image in 0..images {
             interrupt::check()?;

@@ -13,7 +13,8 @@ use crate::interrupt;
 /// Says to a process that it is one of several.
 pub const WORKER: &str = "--worker";
 
-/// Starts `jobs` processes that run the plan in `file` and waits for all of them; true if none failed.
+/// Starts `jobs` processes that run the plan in `file` and waits for all of them; says how those ended
+/// that did not end well.
 ///
 /// Their standard input is a pipe that says when to stop: by being closed, which a kill of this
 /// process does as well.
@@ -21,7 +22,7 @@ pub const WORKER: &str = "--worker";
 /// # Errors
 ///
 /// A process that cannot be started, or an interrupt, after which all have ended.
-pub fn run(file: &Path, jobs: NonZeroUsize) -> anyhow::Result<bool> {
+pub fn run(file: &Path, jobs: NonZeroUsize) -> anyhow::Result<Vec<ExitStatus>> {
     let program = std::env::current_exe().context("the path of this program")?;
     let threads = (rayon::current_num_threads() / jobs).max(1).to_string();
     let start = |_| {
@@ -36,7 +37,8 @@ pub fn run(file: &Path, jobs: NonZeroUsize) -> anyhow::Result<bool> {
         interrupt::check()?;
         std::thread::sleep(Duration::from_millis(100));
     }
-    Ok(workers.end()?.iter().all(ExitStatus::success))
+    let ended = workers.end()?.into_iter();
+    Ok(ended.filter(|status| !status.success()).collect())
 }
 
 /// Makes the end of standard input an interrupt.

@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::Parser as _;
 use experiments::config::CellConfig;
 use experiments::device::{self, OnDevice};
+use experiments::outputs::{OutputFile, Overwrite};
 use experiments::plan::Settings;
 use experiments::report;
 use experiments::reproduce::Published;
@@ -43,6 +44,8 @@ enum Command {
         /// What made the records, for the report.
         #[arg(long, default_value = "")]
         command: String,
+        #[command(flatten)]
+        in_the_way: Overwrite,
     },
     /// List, check, prepare, count, make and show datasets.
     Data(datasets::Args),
@@ -63,6 +66,8 @@ enum Command {
         /// Write the comparison to this file as well.
         #[arg(long, value_name = "FILE.md")]
         out: Option<PathBuf>,
+        #[command(flatten)]
+        in_the_way: Overwrite,
     },
     /// Train one network as a configuration says, and score it on test.
     #[command(
@@ -99,6 +104,8 @@ Examples:
         set: Vec<String>,
         #[command(flatten)]
         published: Published,
+        #[command(flatten)]
+        in_the_way: Overwrite,
     },
     /// Score a trained network anew: on another split, in several sizes, saving its predictions.
     #[command(after_help = "Examples:
@@ -120,15 +127,18 @@ Examples:
         /// Write predictions to this folder, as PNGs in the dataset's own encoding.
         #[arg(long, value_name = "DIR")]
         save_predictions: Option<PathBuf>,
+        #[command(flatten)]
+        in_the_way: Overwrite,
     },
     /// Show what a trained network sees in photographs: classes, colours, where it looks.
     #[command(after_help = "Examples:
   cargo xtask predict CELL.json street.jpg beach.jpg --out-dir seen
+  cargo xtask predict CELL.json holidays '2024/*.webp' --out-dir seen
   cargo xtask predict CELL.json street.jpg --out-dir seen --attend 240,180")]
     Predict {
         #[command(flatten)]
         network: Network,
-        /// JPEGs or PNGs.
+        /// JPEGs, PNGs, WebPs or BMPs; folders of them, subfolders included; patterns in quotes.
         #[arg(required = true, value_name = "PHOTOGRAPH")]
         photographs: Vec<PathBuf>,
         /// Where the pictures go.
@@ -140,6 +150,8 @@ Examples:
         /// Change how images are seen, a key of `evaluation`; may be given several times.
         #[arg(long, value_name = "KEY=VALUE")]
         set: Vec<String>,
+        #[command(flatten)]
+        in_the_way: Overwrite,
     },
     /// Take the hidden units that nothing reads out of a network trained with `training.unit_lasso`:
     /// the same outputs from a smaller checkpoint.
@@ -152,6 +164,8 @@ Examples:
         /// Where the smaller network's record and checkpoint go.
         #[arg(long, value_name = "DIR")]
         out_dir: PathBuf,
+        #[command(flatten)]
+        in_the_way: Overwrite,
     },
     /// Score a record's network again and say whether the record's numbers hold.
     Verify {
@@ -201,6 +215,8 @@ Examples:
         /// Write every number to this file as well.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
+        #[command(flatten)]
+        in_the_way: Overwrite,
     },
     /// Print the Markdown tables of a folder of records.
     Table {
@@ -215,6 +231,8 @@ Examples:
         out_dir: Option<PathBuf>,
         #[command(flatten)]
         published: Published,
+        #[command(flatten)]
+        in_the_way: Overwrite,
     },
 }
 
@@ -290,10 +308,22 @@ fn run(command: Command) -> anyhow::Result<()> {
             }
             reproduce::run_plan(&plan, cell)
         }
-        Command::Report { plan, command } => {
-            reproduce::report_plan(&plan, &command, &mut std::io::stdout())
+        Command::Report { plan, command, in_the_way } => {
+            let way = in_the_way.in_the_way();
+            reproduce::report_plan(&plan, &command, way, &mut std::io::stdout())
         }
-        Command::Train { config, out_dir, trial, seed, data_root, weights, on, set, published } => {
+        Command::Train {
+            config,
+            out_dir,
+            trial,
+            seed,
+            data_root,
+            weights,
+            on,
+            set,
+            published,
+            in_the_way,
+        } => {
             let mut sweep = one_cell(&config, seed)?;
             let Some(out_dir) = out_dir else {
                 set.iter().try_for_each(|change| sweep.set(change))?;
@@ -313,34 +343,39 @@ fn run(command: Command) -> anyhow::Result<()> {
             let device = on.device;
             let settings =
                 Settings { data_root, weights, photographs, device, ..Settings::default() };
-            let request = reproduce::Request { set, settings, command, ..cell };
+            let in_the_way = in_the_way.in_the_way();
+            let request = reproduce::Request { set, settings, command, in_the_way, ..cell };
             reproduce::reproduce(&request, &mut std::io::stdout())
         }
         Command::Data(args) => datasets::run(&args, &mut std::io::stdout()),
-        Command::Compare { records, to, arms, out } => {
+        Command::Compare { records, to, arms, out, in_the_way } => {
+            let way = in_the_way.in_the_way();
+            let file = out.map(|file| OutputFile::claim(&file, way, "compare", "records"));
+            let file = file.transpose()?;
             let text = compare::markdown(&compare::Request { records, to, arms })?;
-            if let Some(file) = out {
-                std::fs::write(&file, &text).with_context(|| file.display().to_string())?;
-            }
+            file.map_or(Ok(()), |file| file.write(&text))?;
             print!("{text}");
             Ok(())
         }
-        Command::Eval { network, split, other_images, set, save_predictions } => {
+        Command::Eval { network, split, other_images, set, save_predictions, in_the_way } => {
             interrupt::listen()?;
-            let network = network.request();
+            let (network, in_the_way) = (network.request(), in_the_way.in_the_way());
+            let save_predictions =
+                save_predictions.map(|folder| eval::Saved { folder, in_the_way });
             let request = eval::Request { split, other_images, set, save_predictions, ..network };
             print!("{}", eval::eval(&request)?);
             Ok(())
         }
-        Command::Predict { network, photographs, out_dir, attend, set } => {
+        Command::Predict { network, photographs, out_dir, attend, set, in_the_way } => {
             let network = eval::Request { set, ..network.request() };
-            let request = predict::Request { network, photographs, out_dir, attend };
-            print!("{}", predict::predict(&request)?);
-            Ok(())
+            let in_the_way = in_the_way.in_the_way();
+            let request = predict::Request { network, photographs, out_dir, attend, in_the_way };
+            predict::predict(&request, &mut std::io::stdout())
         }
-        Command::Compress { network, out_dir } => {
+        Command::Compress { network, out_dir, in_the_way } => {
             interrupt::listen()?;
-            let request = compress::Request { network: network.request(), out_dir };
+            let (network, in_the_way) = (network.request(), in_the_way.in_the_way());
+            let request = compress::Request { network, out_dir, in_the_way };
             print!("{}", compress::compress(&request)?);
             Ok(())
         }
@@ -355,23 +390,25 @@ fn run(command: Command) -> anyhow::Result<()> {
             print!("{}", identify::identify(&request)?);
             Ok(())
         }
-        Command::Score { protocol, labels, predictions, json } => {
+        Command::Score { protocol, labels, predictions, json, in_the_way } => {
+            let way = in_the_way.in_the_way();
+            let file = json.map(|file| OutputFile::claim(&file, way, "score", "predictions"));
+            let file = file.transpose()?;
             let scored = score::score(&score::Request { protocol, labels, predictions })?;
-            if let Some(file) = json {
-                let text = serde_json::to_string_pretty(&scored.json)?;
-                std::fs::write(&file, text + "\n").with_context(|| file.display().to_string())?;
-            }
+            let text = serde_json::to_string_pretty(&scored.json)? + "\n";
+            file.map_or(Ok(()), |file| file.write(&text))?;
             print!("{}", scored.text);
             Ok(())
         }
-        Command::Table { records, sweep, out_dir, published } => {
+        Command::Table { records, sweep, out_dir, published, in_the_way } => {
             let (sweep, records) = (Sweep::load(&sweep)?, Record::read_dir(&records)?);
             let results = Results::of(&sweep, &records);
-            println!("{}", report::tables(&results));
-            match out_dir {
-                Some(dir) => report::write(&dir, &results, "", published.photographs()),
-                None => Ok(()),
+            if let Some(dir) = out_dir {
+                let mut outputs = report::claim(&dir, &sweep.name, in_the_way.in_the_way())?;
+                report::write(&mut outputs, &dir, &results, "", published.photographs())?;
             }
+            println!("{}", report::tables(&results));
+            Ok(())
         }
     }
 }

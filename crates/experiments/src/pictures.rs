@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use image::{Rgb, RgbImage};
 use run_record::DatasetFacts;
-use scene_data::{Class, IGNORE, LabelMap, Sample, Split, UNDEFINED_DISTANCE_PX};
+use scene_data::{Class, IGNORE, LabelMap, Sample, Split, UNDEFINED_DISTANCE_PX, png_of_image};
 use serde_json::json;
 
 use crate::config::{CellConfig, ModelConfig};
@@ -82,8 +82,7 @@ pub fn draw(folder: &Path, finished: &Finished<'_>) -> anyhow::Result<()> {
     }
     let colours = classes.iter().map(|class| json!({ "name": class.name, "color": class.color }));
     let file = folder.join("classes.json");
-    std::fs::write(&file, serde_json::Value::from_iter(colours).to_string())
-        .with_context(|| format!("writing {}", file.display()))
+    Ok(whole_files::write(&file, serde_json::Value::from_iter(colours).to_string().as_bytes())?)
 }
 
 /// White where the prediction is right, dark red where it is wrong, grey where nothing is labelled.
@@ -194,7 +193,7 @@ fn coloured(labels: &[u8], (w, h): (usize, usize), classes: &[Class]) -> RgbImag
 fn save(picture: &RgbImage, path: &Path) -> anyhow::Result<()> {
     let parent = path.parent().context("a picture needs a folder")?;
     std::fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
-    picture.save(path).with_context(|| format!("writing {}", path.display()))
+    Ok(whole_files::write(path, &png_of_image(picture)?)?)
 }
 
 #[cfg(test)]

@@ -90,7 +90,7 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// A configuration that makes no sense, a frozen backbone without weights, a dataset or weights
+    /// A sweep or a configuration that makes no sense, a frozen backbone without weights, a dataset or weights
     /// that cannot be read or are not those that the sweep names.
     pub fn of(
         sweep: Sweep,
@@ -111,6 +111,7 @@ impl Plan {
         out_dir: PathBuf,
         found: &mut dyn FnMut(&Cell, &CellConfig) -> anyhow::Result<Fingerprints>,
     ) -> anyhow::Result<Self> {
+        sweep.check(&origin.display().to_string())?;
         let context = |cell: &Cell| format!("arm {} of {}", cell.arm, origin.display());
         let checked = |cell: Cell| {
             let config = CellConfig::from_value(&cell.config).with_context(|| context(&cell))?;
@@ -168,10 +169,7 @@ impl Plan {
         let text = toml::to_string_pretty(&file).context("the plan cannot be written as TOML")?;
         let hash = provenance::sha256(text.as_bytes());
         let path = self.out_dir.join(format!("plan-{}.toml", &hash[..12]));
-        let part = self.out_dir.join(format!(".plan.{}.tmp", std::process::id()));
-        std::fs::write(&part, text)
-            .and_then(|()| std::fs::rename(&part, &path))
-            .with_context(|| format!("writing {}", path.display()))?;
+        whole_files::write(&path, text.as_bytes()).context("writing the plan")?;
         Ok(path)
     }
 

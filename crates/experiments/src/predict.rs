@@ -1,82 +1,145 @@
 //! What a trained network sees in photographs of one's own.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use image::{RgbImage, imageops};
 use run_record::ClassFacts;
 use scene_data::{
-    Class, DatasetConfig, LabelFiles, LabelMap, Sample, Split, preview, read_upright,
+    Class, DatasetConfig, LabelFiles, LabelMap, Sample, Split, png_of_classes, png_of_image,
+    preview, read_upright,
 };
+use whole_files::{InTheWay, Outputs};
 
 use crate::config::EvaluationConfig;
 use crate::data::{Inputs, View, pixels};
 use crate::datasets::with_flag;
 use crate::eval::{self, Trained};
 use crate::evaluate::views::predict_views;
-use crate::pictures;
+use crate::outputs::Target;
+use crate::photographs::{self, Found, Photograph};
+use crate::{interrupt, pictures};
 
 /// What is to be predicted.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The network.
     pub network: eval::Request,
-    /// Photographs.
+    /// Photographs, folders of them, or patterns.
     pub photographs: Vec<PathBuf>,
     /// Where the results go.
     pub out_dir: PathBuf,
     /// A place, column and row in pixels, whose attention is drawn.
     pub attend: Option<(u32, u32)>,
+    /// What becomes of files in the way.
+    pub in_the_way: InTheWay,
 }
 
-/// Writes for every photograph `NAME.png` (class indices), `NAME-overlay.png` (colours over the
-/// photograph, with a legend) and, if asked for, `NAME-attention.png`; returns the classes' shares
-/// as text.
+/// Writes for every photograph `NAME.png` (class indices, in the classes' colours),
+/// `NAME-overlay.png` (colours over the photograph, with a legend) and, if asked for,
+/// `NAME-attention.png`; the classes' shares go to `out` as text. Photographs of several folders keep
+/// their paths relative to what these have in common.
 ///
 /// # Errors
 ///
-/// A network that cannot be loaded, a photograph that cannot be read or taken, a place outside it,
-/// or a folder that cannot be written.
-pub fn predict(request: &Request) -> anyhow::Result<String> {
-    let trained = eval::load(&request.network)?;
-    let classes = classes_of(&trained, request.network.data_root.as_deref())?;
-    let out_dir = &request.out_dir;
-    std::fs::create_dir_all(out_dir).with_context(|| out_dir.display().to_string())?;
-    let mut text = String::new();
-    for photograph in &request.photographs {
-        let image = read_upright(photograph)?;
-        let stem =
-            photograph.file_stem().map_or("photograph".into(), |stem| stem.to_string_lossy());
-        let save = |picture: &image::DynamicImage, ending: &str| -> anyhow::Result<()> {
-            let file = out_dir.join(format!("{stem}{ending}.png"));
-            // Written over its own photograph, a result could not be made again.
-            ensure!(
-                std::fs::canonicalize(&file).ok() != std::fs::canonicalize(photograph).ok()
-                    || !file.exists(),
-                "{} would be overwritten: name another --out-dir",
-                file.display()
-            );
-            picture.save(&file).with_context(|| file.display().to_string())
-        };
-        let labels =
-            labels_of(&trained, &image).with_context(|| photograph.display().to_string())?;
-        let (width, height) = image.dimensions();
-        let indices = image::GrayImage::from_raw(width, height, labels.data.clone());
-        save(&indices.context("a class for every pixel")?.into(), "")?;
-        let shares = shares_of(&labels, &classes);
-        save(&with_legend(&image, &labels, &classes, &shares).into(), "-overlay")?;
-        if let Some(at) = request.attend {
-            let drawn = attention_at(&trained, &image, at)
-                .with_context(|| photograph.display().to_string())?;
-            save(&drawn.into(), "-attention")?;
-        }
-        let _ = writeln!(text, "{}", photograph.display());
-        for (class, share) in &shares {
-            let _ = writeln!(text, "  {:>5.1} % {}", 100.0 * share, class.name);
-        }
+/// A network that cannot be loaded, two photographs for one name, files in the way, or a folder that
+/// cannot be written. A photograph that cannot be read or taken is named, the others go on, and the
+/// error comes at the end.
+pub fn predict(request: &Request, out: &mut dyn Write) -> anyhow::Result<()> {
+    let Request { network, out_dir, attend, .. } = request;
+    let Found { photographs, left_out } = photographs::find(&request.photographs, out_dir)?;
+    if left_out > 0 {
+        eprintln!("{left_out} files left out that are hidden or no pictures by their ending");
     }
-    Ok(text)
+    let trained = eval::load(network)?;
+    let classes = classes_of(&trained, network.data_root.as_deref())?;
+    let mut outputs = claim(request, &trained.record.cell.file_stem(), &photographs)?;
+    let mut failed = Vec::new();
+    for Photograph { file, name } in &photographs {
+        interrupt::check()?;
+        let seen = match see(&trained, &classes, file, *attend) {
+            Ok(seen) => seen,
+            Err(error) => {
+                eprintln!("{error:#}");
+                failed.push(file.display().to_string());
+                continue;
+            }
+        };
+        for (ending, bytes) in &seen.pictures {
+            outputs.write(with_ending(name, ending), bytes)?;
+        }
+        write!(out, "{}\n{}", file.display(), seen.shares)?;
+    }
+    ensure!(
+        failed.is_empty(),
+        "{} of {} photographs are not shown, see above: {}",
+        failed.len(),
+        photographs.len(),
+        failed.join(", ")
+    );
+    Ok(())
+}
+
+/// Claims the files of all photographs before any of them is read.
+fn claim(request: &Request, stem: &str, photographs: &[Photograph]) -> anyhow::Result<Outputs> {
+    let endings = ["", "-overlay", "-attention"];
+    let endings = &endings[..if request.attend.is_some() { 3 } else { 2 }];
+    let mut files = Vec::new();
+    for Photograph { file, name } in photographs {
+        let of = std::path::absolute(file)?.display().to_string();
+        files.extend(endings.iter().map(|ending| (with_ending(name, ending), of.clone())));
+    }
+    let target = Target {
+        folder: &request.out_dir,
+        in_the_way: request.in_the_way,
+        data_root: request.network.data_root.as_deref(),
+        inputs: photographs.iter().map(|photograph| &*photograph.file).collect(),
+    };
+    target.claim(format!("predict with {stem}"), files)
+}
+
+/// The file of a photograph's name.
+fn with_ending(name: &Path, ending: &str) -> PathBuf {
+    let mut file = name.as_os_str().to_owned();
+    file.push(ending);
+    file.push(".png");
+    file.into()
+}
+
+/// What a network sees in one photograph.
+struct Seen {
+    /// Pictures as PNGs, by the ending of their names.
+    pictures: Vec<(&'static str, Vec<u8>)>,
+    /// The shares of the classes in view, a line each.
+    shares: String,
+}
+
+fn see(
+    trained: &Trained,
+    classes: &[Class],
+    file: &Path,
+    attend: Option<(u32, u32)>,
+) -> anyhow::Result<Seen> {
+    let named = || file.display().to_string();
+    let image = read_upright(file)?;
+    let labels = labels_of(trained, &image).with_context(named)?;
+    let shares = shares_of(&labels, classes);
+    let overlay = with_legend(&image, &labels, classes, &shares);
+    let mut pictures = vec![
+        ("", png_of_classes(&labels, classes).with_context(named)?),
+        ("-overlay", png_of_image(&overlay).with_context(named)?),
+    ];
+    if let Some(at) = attend {
+        let drawn = attention_at(trained, &image, at).with_context(named)?;
+        pictures.push(("-attention", png_of_image(&drawn).with_context(named)?));
+    }
+    let mut text = String::new();
+    for (class, share) in &shares {
+        let _ = writeln!(text, "  {:>5.1} % {}", 100.0 * share, class.name);
+    }
+    Ok(Seen { pictures, shares: text })
 }
 
 fn labels_of(trained: &Trained, image: &RgbImage) -> anyhow::Result<LabelMap> {

@@ -79,7 +79,8 @@ pub fn run(
         taken = 0;
         let file = folder.join(format!("{stem}.json"));
         if file.exists() {
-            // By another process, since this one began.
+            // By another process, since this one began; it may have ended before it cleared up.
+            states.clear()?;
             finished.insert(stem, Record::read(&file)?);
             continue;
         }

@@ -13,9 +13,10 @@ mod text;
 
 use std::path::Path;
 
-use anyhow::Context;
 use seg_metrics::stats;
+use whole_files::{InTheWay, Outputs};
 
+use crate::outputs::Target;
 use crate::results::Results;
 use crate::table;
 
@@ -77,14 +78,29 @@ pub fn tables(results: &Results<'_>) -> String {
     text
 }
 
-/// Writes `report.html`, `report.md`, `table.tex` and `table.csv` into `out_dir`.
+/// The files of a report.
+const FILES: [&str; 4] = ["report.html", "report.md", "table.tex", "table.csv"];
+
+/// Claims the files of a sweep's report in `out_dir`, before anything is run.
+///
+/// # Errors
+///
+/// Files in the way that are no report of this sweep, or a folder that cannot be written.
+pub fn claim(out_dir: &Path, sweep: &str, in_the_way: InTheWay) -> anyhow::Result<Outputs> {
+    let files = FILES.map(|file| (file.into(), format!("the records of {sweep}")));
+    Target::new(out_dir, in_the_way).claim("report".to_owned(), files)
+}
+
+/// Writes `report.html`, `report.md`, `table.tex` and `table.csv` into `out_dir`, where they have been
+/// claimed, with the pictures that are there.
 ///
 /// `command` is what was typed to get there; empty if that is not known.
 ///
 /// # Errors
 ///
-/// If the folder cannot be written, or a picture in it cannot be read.
+/// If the folder cannot be written.
 pub fn write(
+    outputs: &mut Outputs,
     out_dir: &Path,
     results: &Results<'_>,
     command: &str,
@@ -92,14 +108,14 @@ pub fn write(
 ) -> anyhow::Result<()> {
     let ablation = table::ablation(results);
     let report = Report { out_dir, results, command, photographs };
-    for (name, text) in [
-        ("report.html", page::page(&report)?),
-        ("report.md", text::text(&report)),
-        ("table.tex", table::latex(&ablation, &results.sweep.name)),
-        ("table.csv", table::csv(&ablation)),
-    ] {
-        let path = out_dir.join(name);
-        std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+    let texts = [
+        page::page(&report)?,
+        text::text(&report),
+        table::latex(&ablation, &results.sweep.name),
+        table::csv(&ablation),
+    ];
+    for (name, text) in FILES.into_iter().zip(texts) {
+        outputs.write(name, text.as_bytes())?;
     }
     Ok(())
 }

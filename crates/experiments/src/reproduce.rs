@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use run_record::{Cell, FINGERPRINTS, Record, Sweep};
+use whole_files::{InTheWay, Outputs};
 
 use crate::config::CellConfig;
 use crate::interrupt::Interrupted;
+use crate::outputs::check_open;
 use crate::plan::{Plan, Settings, Stale};
 use crate::queue::{self, Failed, is_stale};
 use crate::results::Results;
-use crate::{device, jobs, other_inputs, pretrained, provenance, report, slurm};
+use crate::{device, jobs, leftovers, other_inputs, pretrained, provenance, report, slurm};
 
 pub use args::{Args, Published};
 
@@ -36,6 +38,8 @@ pub struct Request {
     pub set: Vec<String>,
     /// How cells are run and reported.
     pub settings: Settings,
+    /// What becomes of files in the way that are no report of this sweep.
+    pub in_the_way: InTheWay,
     /// Who runs them.
     pub launcher: Launcher,
     /// The command as the user typed it, for the report.
@@ -62,6 +66,7 @@ impl Request {
             seeds: Vec::new(),
             set: Vec::new(),
             settings: Settings::default(),
+            in_the_way: InTheWay::Refused,
             launcher: Launcher::Local(NonZeroUsize::MIN),
             command: String::new(),
         }
@@ -101,8 +106,11 @@ impl Request {
 pub fn reproduce(request: &Request, out: &mut dyn Write) -> anyhow::Result<()> {
     let plan = request.plan()?;
     let folder = plan.records();
+    check_folders(&plan)?;
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("the output folder {} cannot be made", folder.display()))?;
+    let outputs = report::claim(&plan.out_dir, &plan.sweep.name, request.in_the_way)?;
+    leftovers::clear(&plan.out_dir)?;
     let file = plan.write()?;
     let mut finished = plan.finished()?;
     if plan.settings.stale == Stale::Rerun {
@@ -127,10 +135,18 @@ pub fn reproduce(request: &Request, out: &mut dyn Write) -> anyhow::Result<()> {
         _ if indices.is_empty() => Failed::default(),
         Launcher::Local(jobs) => run_here(&plan, &file, &indices, *jobs, &mut finished)?,
         Launcher::Slurm(jobs) => {
-            return slurm::submit(&plan, &file, &indices, &request.command, jobs, out);
+            let way = request.in_the_way;
+            return slurm::submit(&plan, &file, &indices, &request.command, jobs, way, out);
         }
     };
-    finish(&plan, &request.command, &finished, &failed, out)
+    finish(&plan, outputs, &request.command, &finished, &failed, out)
+}
+
+/// No dataset's folder is a sweep's.
+fn check_folders(plan: &Plan) -> anyhow::Result<()> {
+    let Settings { data_root, features, .. } = &plan.settings;
+    let folders = features.iter().map(|features| &features.path).chain([&plan.out_dir]);
+    folders.into_iter().try_for_each(|folder| check_open(folder, data_root.as_deref()))
 }
 
 /// Runs one cell of the plan in `file`, or all that no other process is at; nothing is reported.
@@ -142,6 +158,10 @@ pub fn reproduce(request: &Request, out: &mut dyn Write) -> anyhow::Result<()> {
 pub fn run_plan(file: &Path, index: Option<usize>) -> anyhow::Result<()> {
     let plan = Plan::read(file)?;
     plan.check_inputs().with_context(|| format!("{}: the inputs changed", file.display()))?;
+    check_folders(&plan)?;
+    std::fs::create_dir_all(plan.records())
+        .with_context(|| plan.records().display().to_string())?;
+    leftovers::clear(&plan.out_dir)?;
     let mut finished = plan.finished()?;
     let asked = match index {
         Some(index) => vec![plan.cell(index)?],
@@ -159,14 +179,20 @@ pub fn run_plan(file: &Path, index: Option<usize>) -> anyhow::Result<()> {
 ///
 /// # Errors
 ///
-/// A plan or record that cannot be read, a cell without a record, or an arm outside the sweep's
-/// expectation.
-pub fn report_plan(file: &Path, command: &str, out: &mut dyn Write) -> anyhow::Result<()> {
+/// A plan or record that cannot be read, files in the way, a cell without a record, or an arm outside
+/// the sweep's expectation.
+pub fn report_plan(
+    file: &Path,
+    command: &str,
+    in_the_way: InTheWay,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     let plan = Plan::read(file)?;
+    let outputs = report::claim(&plan.out_dir, &plan.sweep.name, in_the_way)?;
     let finished = plan.finished()?;
     let missing = plan.cells.iter().filter(|(cell, _)| !finished.contains_key(&cell.file_stem()));
     let missing = missing.map(|(cell, _)| cell.name()).collect();
-    finish(&plan, command, &finished, &Failed::because("no record yet", missing), out)
+    finish(&plan, outputs, command, &finished, &Failed::because("no record yet", missing), out)
 }
 
 /// Runs the cells of these indices in this process or in several.
@@ -182,12 +208,19 @@ fn run_here(
     let Some(jobs) = NonZeroUsize::new(at_once).filter(|jobs| jobs.get() > 1) else {
         return explained(plan, queue::run(plan, &missing, finished));
     };
-    let all_well = explained(plan, jobs::run(file, jobs))?;
+    let ended = explained(plan, jobs::run(file, jobs))?;
     *finished = plan.finished()?;
     let left = missing.iter().filter(|(cell, _)| !finished.contains_key(&cell.file_stem()));
     let left: Vec<String> = left.map(|(cell, _)| cell.name()).collect();
-    ensure!(all_well || !left.is_empty(), "a process of several failed, see above");
-    Ok(Failed::because("failed, see above", left))
+    // What a process that was killed had begun is finished by the others.
+    let killed = ended.iter().filter(|status| status.code().is_none());
+    let killed: Vec<String> = killed.map(ToString::to_string).collect();
+    if killed.is_empty() {
+        return Ok(Failed::because("failed, see above", left));
+    }
+    let said = format!("{} of {jobs} processes ended early ({})", killed.len(), killed.join(", "));
+    eprintln!("{said}");
+    Ok(Failed::because(&format!("no record, since {said}; the same command goes on"), left))
 }
 
 /// The same, an interrupt with what it leaves.
@@ -207,6 +240,7 @@ fn explained<T>(plan: &Plan, result: anyhow::Result<T>) -> anyhow::Result<T> {
 /// Writes report and table of what there is, says what is missing, and judges the rest.
 fn finish(
     plan: &Plan,
+    mut outputs: Outputs,
     command: &str,
     finished: &BTreeMap<String, Record>,
     failed: &Failed,
@@ -218,7 +252,7 @@ fn finish(
     let records: Vec<Record> =
         cells.iter().filter_map(|(cell, _)| finished.get(&cell.file_stem()).cloned()).collect();
     let results = Results::of(sweep, &records);
-    report::write(out_dir, &results, command, settings.photographs)?;
+    report::write(&mut outputs, out_dir, &results, command, settings.photographs)?;
     writeln!(out, "{}", report::tables(&results))?;
     let now = provenance::provenance();
     let stale: Vec<&Record> = records.iter().filter(|record| is_stale(record, &now)).collect();

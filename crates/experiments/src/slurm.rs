@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, anyhow, bail};
+use whole_files::InTheWay;
 
 use crate::plan::Plan;
 use crate::provenance;
@@ -62,6 +63,7 @@ pub fn submit(
     indices: &[usize],
     command: &str,
     jobs: &Jobs,
+    in_the_way: InTheWay,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     let absolute =
@@ -80,15 +82,17 @@ pub fn submit(
         report.arg(format!("--dependency=afterany:{array}"));
         report.arg(&script).arg(&program).arg("report").arg(&file);
         report.args(["--command", command]);
+        if in_the_way == InTheWay::Replaced {
+            report.arg("--overwrite");
+        }
         report
     };
     if options.dry_run {
         writeln!(out, "{array:?}\n{:?}", report("ARRAY"))?;
         return Ok(());
     }
-    std::fs::create_dir_all(&folder)
-        .and_then(|()| std::fs::write(&script, TASK))
-        .with_context(|| format!("writing {}", script.display()))?;
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    whole_files::write(&script, TASK.as_bytes())?;
     keep_program(&program)?;
     let array = id(array).context("nothing was submitted")?;
     let shown = folder.display();
@@ -158,9 +162,7 @@ fn keep_program(kept: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     let program = std::env::current_exe().context("the path of this program")?;
-    let part = kept.with_extension(std::process::id().to_string());
-    std::fs::copy(&program, &part)
-        .and_then(|_| std::fs::rename(&part, kept))
+    whole_files::copy(&program, kept)
         .with_context(|| format!("copying this program to {}", kept.display()))
 }
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use run_record::{Cell, EpochPoint, Provenance};
 
-use crate::lock;
 use crate::tensor_file::{self, Notes, Tensors};
+use crate::{leftovers, lock};
 
 /// Where the states of all cells are, in the output folder.
 const RUNNING: &str = "running";
@@ -100,9 +100,8 @@ impl States {
                 .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
         }
         let Some(lock) = lock::take(&locks.join(&stem))? else { return Ok(None) };
-        for left in with_ending(&folder, tensor_file::PART)? {
-            fs::remove_dir_all(&left).with_context(|| left.display().to_string())?;
-        }
+        leftovers::clear_parts(&folder)?;
+        whole_files::clear_leftovers(&folder)?;
         let (cell, written) = (cell.clone(), Instant::now());
         Ok(Some(Self { folder, cell, every, written, _lock: lock }))
     }
@@ -221,7 +220,7 @@ pub(crate) fn of_others(out_dir: &Path, cell: &Cell) -> anyhow::Result<Vec<Cell>
 }
 
 /// What a folder holds of that ending, sorted.
-fn with_ending(folder: &Path, ending: &str) -> anyhow::Result<Vec<PathBuf>> {
+pub(crate) fn with_ending(folder: &Path, ending: &str) -> anyhow::Result<Vec<PathBuf>> {
     let context = || folder.display().to_string();
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).with_context(context)? {

@@ -1,12 +1,13 @@
 //! Named tensors in a file that is whole and checked, or an error.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
 use candle_core::{Device, Tensor};
+use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{SafeTensors, View};
 use sha2::{Digest, Sha256};
 
@@ -23,22 +24,39 @@ const NOTES: &str = "scene-rnn";
 /// Key of the checksum among the notes in a file.
 const SHA256: &str = "sha256";
 
-/// Ending of the folder in which a file is written; one that is left over may be removed.
-pub(crate) const PART: &str = "part";
-
 /// Larger heads are not this program's: the largest has a few hundred names.
 const MAX_HEADER_BYTES: u64 = 16 << 20;
 
 /// The most that a file of tensors may have.
 pub(crate) const MAX_BYTES: u64 = 16 << 30;
 
-/// Writes safetensors with `notes` as metadata: to a folder beside it, flushed to the disk and only
-/// then given its name, so that a file of that name is whole.
+/// Writes safetensors with `notes` as metadata, whole or not at all.
 ///
 /// # Errors
 ///
 /// A folder that is missing or cannot be written, a full disk; what was there before stays.
 pub(crate) fn write(file: &Path, tensors: &Tensors, notes: &Notes) -> anyhow::Result<()> {
+    let (head, ordered) = head_of(tensors, notes)?;
+    // Tensor by tensor: a state of training is not held in memory a second time.
+    Ok(whole_files::write_with(file, |out| {
+        out.write_all(&head)?;
+        ordered.iter().try_for_each(|tensor| out.write_all(&tensor.data()))
+    })?)
+}
+
+/// The bytes of a file of [`write`].
+///
+/// # Errors
+///
+/// None that a user can cause.
+pub(crate) fn bytes(tensors: &Tensors, notes: &Notes) -> anyhow::Result<Vec<u8>> {
+    let (mut bytes, ordered) = head_of(tensors, notes)?;
+    ordered.iter().for_each(|tensor| bytes.extend_from_slice(&tensor.data()));
+    Ok(bytes)
+}
+
+/// What comes before the values, the checksum in it, and the tensors in the order of their values.
+fn head_of<'t>(tensors: &'t Tensors, notes: &Notes) -> anyhow::Result<(Vec<u8>, Vec<&'t Tensor>)> {
     let mut sum = Checksum::of(notes);
     for (name, tensor) in tensors {
         sum.add(name, tensor.dims(), &tensor.data());
@@ -46,28 +64,24 @@ pub(crate) fn write(file: &Path, tensors: &Tensors, notes: &Notes) -> anyhow::Re
     let mut notes = notes.clone();
     notes.insert(SHA256.to_owned(), sum.hex());
     let metadata = HashMap::from([(NOTES.to_owned(), serde_json::to_string(&notes)?)]);
-    let part = file.with_extension(PART);
-    let whole = part.join("whole");
-    let written = make_empty(&part)
-        .and_then(|()| Ok(safetensors::serialize_to_file(tensors, Some(metadata), &whole)?))
-        .and_then(|()| Ok(File::open(&whole)?.sync_all()?))
-        .and_then(|()| Ok(fs::rename(&whole, file)?));
-    // Of the failures, only the first is of interest.
-    let _ = fs::remove_dir_all(&part);
-    written.with_context(|| format!("writing {}", file.display()))?;
-    if let Some(folder) = file.parent() {
-        // So that the name survives a power cut; not every system can sync a folder.
-        let _ = File::open(folder).and_then(|folder| folder.sync_all());
-    }
-    Ok(())
-}
-
-/// A folder, for the file and what is written beside it on the way; a kill may have left one.
-fn make_empty(folder: &Path) -> anyhow::Result<()> {
-    if folder.exists() {
-        fs::remove_dir_all(folder)?;
-    }
-    Ok(fs::create_dir(folder)?)
+    // The order of the format's own library, which writes files with another mode than the umask's.
+    let mut ordered: Vec<(&String, &Tensor)> = tensors.iter().collect();
+    ordered.sort_by_key(|(_, tensor)| std::cmp::Reverse(View::dtype(*tensor)));
+    let mut end = 0;
+    let info = |(name, tensor): &(&String, &Tensor)| {
+        let start = end;
+        end += View::data_len(*tensor);
+        let (dtype, shape) = (View::dtype(*tensor), tensor.dims().to_vec());
+        ((*name).clone(), TensorInfo { dtype, shape, data_offsets: (start, end) })
+    };
+    let infos = ordered.iter().map(info).collect();
+    let json = serde_json::to_vec(&Metadata::new(Some(metadata), infos)?)?;
+    // Values are aligned to eight bytes.
+    let length = json.len().next_multiple_of(8);
+    let mut head = (length as u64).to_le_bytes().to_vec();
+    head.extend(json);
+    head.resize(8 + length, b' ');
+    Ok((head, ordered.into_iter().map(|(_, tensor)| tensor).collect()))
 }
 
 /// Reads a file of [`write`].
@@ -191,6 +205,35 @@ mod tests {
             assert!(!is_one(&file).unwrap());
         }
         assert!(is_one(dir.path()).is_err());
+    }
+
+    #[test]
+    fn a_file_is_that_of_the_format_s_own_library() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("f.safetensors");
+        let (mut tensors, notes) = some();
+        let device = Device::Cpu;
+        tensors.insert("c".to_owned(), Tensor::new(&[1u8, 2, 3], &device).unwrap());
+        tensors.insert("d".to_owned(), Tensor::new(&[0.5f64], &device).unwrap());
+        write(&file, &tensors, &notes).unwrap();
+        let written = fs::read(&file).unwrap();
+        assert_eq!(written, bytes(&tensors, &notes).unwrap());
+        let (_, header) = SafeTensors::read_metadata(&written).unwrap();
+        let theirs = safetensors::serialize(&tensors, header.metadata().clone()).unwrap();
+        assert_eq!(written, theirs);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_has_the_mode_of_any_other() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let (ours, plain) = (dir.path().join("f.safetensors"), dir.path().join("plain"));
+        let (tensors, notes) = some();
+        write(&ours, &tensors, &notes).unwrap();
+        fs::write(&plain, "").unwrap();
+        let mode = |file: &Path| fs::metadata(file).unwrap().permissions().mode();
+        assert_eq!(mode(&ours), mode(&plain));
     }
 
     #[test]

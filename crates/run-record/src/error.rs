@@ -6,6 +6,10 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A file could not be read or written: missing, no regular file, larger than one of its kind may
+    /// be, or a disk without room.
+    #[error(transparent)]
+    File(#[from] whole_files::Error),
     /// The operating system refused to read or write a file or folder.
     #[error("{}: {source}", file.display())]
     Io {

@@ -44,3 +44,26 @@ pub fn with_nearest(message: &str) -> String {
         None => message.to_owned(),
     }
 }
+
+/// The longest name of a sweep or an arm: with seed, hash and endings a file's name stays below the
+/// 255 bytes that file systems allow.
+const LONGEST: usize = 128;
+
+/// Checks a name that files and folders are called after.
+pub(crate) fn check_name(field: &str, name: &str) -> Result<(), String> {
+    let fit = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let length = name.len();
+    if length > LONGEST {
+        return Err(format!(
+            "{field} has {length} characters; expected at most {LONGEST}, since files are called \
+             after it"
+        ));
+    }
+    if !name.is_empty() && name.chars().all(fit) && !name.starts_with('.') {
+        return Ok(());
+    }
+    Err(format!(
+        "{field} = {name:?}: expected letters, digits, `-`, `_` or `.`, since files are called \
+         after it"
+    ))
+}

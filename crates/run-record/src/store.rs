@@ -1,40 +1,36 @@
 //! Records on disk: one JSON line in one file, written once and whole.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::cell::write_canonical;
+use crate::names::check_name;
 use crate::{Error, RECORD_VERSION, Record, Result};
 
 impl Record {
     /// Writes the record into `dir` as `<stem>.json` and returns that path.
     ///
-    /// The line goes to a hidden file beside it, is flushed to the disk and only then given its
-    /// name, so a file of that name is always whole.
+    /// A file of that name is whole or not there.
     ///
     /// # Errors
     ///
     /// [`Error::RecordExists`] where there is one already, [`Error::Record`] for a record that
-    /// could not be read back (a number that is not finite), [`Error::Io`] from the disk.
+    /// could not be read back (a number that is not finite), [`Error::File`] from the disk.
     pub fn write_atomically(&self, dir: impl AsRef<Path>) -> Result<PathBuf> {
         let dir = dir.as_ref();
         let stem = self.cell.file_stem();
         let path = dir.join(format!("{stem}.json"));
         let line = self.to_line(&path)?;
-        let temporary = dir.join(format!(".{stem}.{}.tmp", std::process::id()));
-        let written = write_synced(&temporary, line.as_bytes())
-            .map_err(|source| Error::Io { file: temporary.clone(), source })
-            .and_then(|()| give_name(&temporary, &path));
-        // Of the failures, only the first is of interest.
-        let _ = fs::remove_file(&temporary);
-        written?;
-        // So that the name survives a power cut; not every system can sync a folder.
-        let _ = File::open(dir).and_then(|dir| dir.sync_all());
-        Ok(path)
+        match whole_files::write_new(&path, line.as_bytes()) {
+            Err(error) if error.kind() == Some(ErrorKind::AlreadyExists) => {
+                Err(Error::RecordExists { file: path })
+            }
+            written => written.map(|()| path).map_err(Error::from),
+        }
     }
 
     /// Reads one record.
@@ -80,7 +76,12 @@ impl Record {
         Ok(paths)
     }
 
-    fn to_line(&self, path: &Path) -> Result<String> {
+    /// The record as the one line of its file, which is to be at `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Record`] for a record that could not be read back.
+    pub fn to_line(&self, path: &Path) -> Result<String> {
         let refuse = |problem: String| Error::Record { file: path.to_owned(), problem };
         if self.version != RECORD_VERSION {
             let version = self.version;
@@ -129,6 +130,8 @@ impl Record {
                 .to_owned());
         }
         let record: Self = serde_json::from_value(content).map_err(damaged)?;
+        // Files are called after it, also by whoever only reads the record.
+        check_name("cell.arm", &record.cell.arm)?;
         let hash = record.cell.hash();
         if record.cell_hash != hash {
             return Err(format!(
@@ -149,24 +152,4 @@ fn checksum(content: &Value) -> String {
     let mut text = String::new();
     write_canonical(content, &mut text);
     Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-/// Gives the finished file its name unless that is taken.
-fn give_name(temporary: &Path, path: &Path) -> Result<()> {
-    let exists = || Error::RecordExists { file: path.to_owned() };
-    // A rename would replace an existing file; a link does not.
-    match fs::hard_link(temporary, path) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(exists()),
-        // Some file systems have no links.
-        Err(_) if path.exists() => Err(exists()),
-        Err(_) => fs::rename(temporary, path)
-            .map_err(|source| Error::Io { file: path.to_owned(), source }),
-    }
 }

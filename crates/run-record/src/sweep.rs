@@ -6,6 +6,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use crate::cell::json_from_toml;
+use crate::names::check_name;
 use crate::tables::{merge, remove_path, set_path};
 use crate::{Cell, Error, Result, nearest, with_nearest};
 
@@ -85,8 +86,17 @@ impl Sweep {
             let message = with_nearest(&error.message().trim().replace('\n', " "));
             Error::Toml { origin: origin.to_owned(), line, message }
         })?;
-        sweep.check().map_err(|problem| Error::Sweep { origin: origin.to_owned(), problem })?;
+        sweep.check(origin)?;
         Ok(sweep)
+    }
+
+    /// Checks what [`Sweep::parse`] checks, of a sweep that was made otherwise.
+    ///
+    /// # Errors
+    ///
+    /// As there, but for text that is not a sweep's.
+    pub fn check(&self, origin: &str) -> Result<()> {
+        self.sound().map_err(|problem| Error::Sweep { origin: origin.to_owned(), problem })
     }
 
     /// Keeps the named arms only, in the sweep's order; comparisons to others are dropped.
@@ -197,7 +207,7 @@ impl Sweep {
         }
     }
 
-    fn check(&self) -> Result<(), String> {
+    fn sound(&self) -> Result<(), String> {
         check_name("name", &self.name)?;
         check_seeds(&self.seeds)?;
         if self.arms.is_empty() {
@@ -226,17 +236,6 @@ impl Sweep {
         }
         Ok(())
     }
-}
-
-fn check_name(field: &str, name: &str) -> Result<(), String> {
-    let fit = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    if !name.is_empty() && name.chars().all(fit) && !name.starts_with('.') {
-        return Ok(());
-    }
-    Err(format!(
-        "{field} = {name:?}: expected letters, digits, `-`, `_` or `.`, since files are called \
-         after it"
-    ))
 }
 
 fn check_seeds(seeds: &[u64]) -> Result<(), String> {

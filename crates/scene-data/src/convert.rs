@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use crate::class_table::ClassTable;
 use crate::on_disk::{Listing, OnDisk, Pair};
 use crate::pascal_context;
-use crate::synth::{Depth, write_file, write_png};
+use crate::writing::{Depth, write_file, write_png};
 use crate::{ContextLabels, Error, IGNORE, LabelMap, PascalContextConfig, Split};
 
 /// What a conversion did.
@@ -27,8 +27,8 @@ pub struct Converted {
 ///
 /// # Errors
 ///
-/// A root that does not hold the official files, any that is missing or damaged, and whatever
-/// keeps the PNGs from being written.
+/// A root that does not hold the official files, any that is missing or damaged, lists of other
+/// images under the names of ours, and whatever keeps the PNGs from being written.
 pub fn convert_pascal_context(
     root: &Path,
     progress: &(dyn Fn(usize) + Sync),
@@ -39,21 +39,33 @@ pub fn convert_pascal_context(
         .map(|split| Ok((split, pascal_context::list(root, split, &options)?)))
         .into_iter()
         .collect::<Result<Vec<(Split, Listing)>, Error>>()?;
-    let total = listings.iter().map(|(_, listing)| listing.pairs.len()).sum();
+    let with_list = |(split, listing): (Split, Listing)| {
+        let ids: String = listing.pairs.iter().map(|pair| format!("{}\n", pair.id)).collect();
+        let voc = listing.pairs[0].image.parent().and_then(Path::parent).unwrap_or(root);
+        let list = voc.join("ImageSets/SegmentationContext").join(format!("{split}.txt"));
+        // A list of other images is the user's own.
+        match std::fs::read(&list) {
+            Ok(there) if there != ids.as_bytes() => Err(Error::ListInTheWay { file: list }),
+            _ => Ok((voc.to_path_buf(), listing, list, ids)),
+        }
+    };
+    let listings = listings.into_iter().map(with_list).collect::<Result<Vec<_>, Error>>()?;
+    let total = listings.iter().map(|(_, listing, ..)| listing.pairs.len()).sum();
     let mut done = Converted::default();
-    for (split, listing) in listings {
+    // Said before anything is written.
+    listings.iter().try_for_each(|(_, listing, ..)| OnDisk::new(listing.clone()).map(|_| ()))?;
+    for (voc, listing, list, ids) in listings {
         let Listing { pairs, encoding, .. } = &listing;
-        let voc = pairs[0].image.parent().and_then(Path::parent).unwrap_or(root).to_path_buf();
-        // Said before anything is written.
-        OnDisk::new(listing.clone())?;
+        let folder = voc.join("SegmentationClassContext");
+        if folder.is_dir() {
+            whole_files::clear_leftovers(&folder)?;
+        }
         let one = |pair: &Pair| {
-            let file = voc.join("SegmentationClassContext").join(format!("{}.png", pair.id));
+            let file = folder.join(format!("{}.png", pair.id));
             let kept = file.is_file();
             if !kept {
                 let labels = encode(&encoding.read(&pair.labels)?, &png);
-                let part = file.with_extension("png.part");
-                write_png(&part, &labels, Depth::Eight)?;
-                std::fs::rename(&part, &file).map_err(Error::io(&file))?;
+                write_png(&file, &labels, Depth::Eight)?;
             }
             progress(total);
             Ok(kept)
@@ -61,9 +73,7 @@ pub fn convert_pascal_context(
         let kept = pairs.par_iter().map(one).collect::<Result<Vec<bool>, Error>>()?;
         done.kept += kept.iter().filter(|kept| **kept).count();
         done.written += kept.iter().filter(|kept| !**kept).count();
-        let list: String = pairs.iter().map(|pair| format!("{}\n", pair.id)).collect();
-        let file = voc.join("ImageSets/SegmentationContext").join(format!("{split}.txt"));
-        write_file(&file, list.as_bytes())?;
+        write_file(&list, ids.as_bytes())?;
     }
     Ok(done)
 }

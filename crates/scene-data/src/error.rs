@@ -6,6 +6,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A file could not be read or written whole.
+    #[error(transparent)]
+    File(#[from] whole_files::Error),
     /// The operating system refused to read or write a file.
     #[error("{}: {source}", file.display())]
     Io {
@@ -14,9 +17,6 @@ pub enum Error {
         /// What the operating system said.
         source: std::io::Error,
     },
-    /// A file is not there, or is none that can be read.
-    #[error(transparent)]
-    File(#[from] whole_files::Error),
     /// A photograph could not be decoded.
     #[error("{}: not a readable photograph: {source}", file.display())]
     Image {
@@ -32,6 +32,12 @@ pub enum Error {
         file: PathBuf,
         /// What the decoder said.
         message: String,
+    },
+    /// A list that a conversion would write is there already and names other images.
+    #[error("{}: a list of other images is there already; move it away", file.display())]
+    ListInTheWay {
+        /// The list.
+        file: PathBuf,
     },
     /// A file could not be encoded.
     #[error("{}: cannot be encoded: {message}", file.display())]

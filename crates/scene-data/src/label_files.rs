@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::class_table::{ADE20K, CAMVID, CITYSCAPES, ClassTable};
-use crate::synth::{Depth, write_png};
+use crate::writing::{Depth, png_of_values, write_file};
 use crate::{
     Class, DatasetConfig, Error, IGNORE, LabelMap, own_folder, pascal_context, read_label_png,
 };
@@ -63,6 +63,15 @@ impl LabelFiles {
     ///
     /// A class that the dataset has not, or a file that cannot be written.
     pub fn write(&self, file: &Path, labels: &LabelMap) -> Result<(), Error> {
+        write_file(file, &self.encoded(labels, file)?)
+    }
+
+    /// The bytes of the file that [`write`](Self::write) writes; `file` is what errors call it.
+    ///
+    /// # Errors
+    ///
+    /// A class that the dataset has not.
+    pub fn encoded(&self, labels: &LabelMap, file: &Path) -> Result<Vec<u8>, Error> {
         let mut values = [None; 256];
         for (class, value) in (0..=IGNORE).zip(&mut values) {
             *value = self.table.value_of_class(class).and_then(|value| u8::try_from(value).ok());
@@ -75,6 +84,6 @@ impl LabelFiles {
                 message: format!("class {class} at pixel {at}: there are {}", self.classes().len()),
             })?);
         }
-        write_png(file, &LabelMap { data, ..*labels }, Depth::Eight)
+        png_of_values(&LabelMap { data, ..*labels }, Depth::Eight)
     }
 }

@@ -102,7 +102,7 @@ impl Layout {
     }
 
     /// The entries that make a folder this dataset's.
-    fn entries(self) -> &'static [&'static str] {
+    pub(crate) fn entries(self) -> &'static [&'static str] {
         match self {
             Self::CamVid => &["train.txt", "train", "trainannot"],
             Self::CamVidOriginal => &[camvid::STILLS, camvid::LABELS],
@@ -154,7 +154,8 @@ impl Layout {
         })
     }
 
-    fn find(self, root: &Path) -> Option<PathBuf> {
+    /// The same, or nothing.
+    pub(crate) fn find(self, root: &Path) -> Option<PathBuf> {
         let mut folders = vec![root.to_path_buf()];
         folders.extend(self.wrappers().iter().map(|wrapper| root.join(wrapper)));
         let is_whole = |folder: &PathBuf| {

@@ -56,14 +56,17 @@ pub mod loader;
 mod store;
 
 mod class_weights;
+mod closed;
 mod convert;
 pub mod preview;
 mod statistics;
 pub mod synth;
 mod text;
 pub mod verify;
+mod writing;
 
 pub use class_weights::ClassWeights;
+pub use closed::protect_datasets;
 pub use config::{
     CamVidConfig, CamVidForm, ClassOrder, ContextLabels, DatasetConfig, PascalContextConfig,
 };
@@ -85,3 +88,4 @@ pub use transform::{
     AugmentConfig, Example, IMAGENET_MEAN, IMAGENET_STD, JitterConfig, View, flip_horizontal,
     normalised_planes, resized, sample_rng,
 };
+pub use writing::{png_of_classes, png_of_image};

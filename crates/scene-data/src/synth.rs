@@ -6,13 +6,13 @@ use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
-use image::codecs::jpeg::JpegEncoder;
 use image::{Rgb, RgbImage};
 
 use crate::beacons::{self, Beacons, BeaconsConfig};
 use crate::class_table::{ADE20K, CAMVID, CITYSCAPES, ClassTable, Row};
 use crate::config::{ContextLabels, PascalContextConfig};
 use crate::own_folder::DESCRIPTION;
+use crate::writing::{self, Depth, write_file, write_image, write_png};
 use crate::{Class, Error, IGNORE, LabelMap, Layout, SceneDataset, Split};
 use crate::{camvid, pascal_context};
 
@@ -31,7 +31,7 @@ use crate::{camvid, pascal_context};
 pub fn write(layout: Layout, config: &BeaconsConfig, root: &Path) -> Result<(), Error> {
     config.check()?;
     let names = Names::of(layout, config)?;
-    make_folder(root)?;
+    writing::make_folder(root)?;
     if std::fs::read_dir(root).map_err(Error::io(root))?.next().is_some() {
         return Err(Error::NotEmpty { root: root.to_path_buf() });
     }
@@ -267,54 +267,4 @@ fn mat_of_ids(ids: &[usize], LabelMap { width, height, .. }: &LabelMap) -> io::R
     file.extend((packed.len() as u32).to_le_bytes());
     file.extend(packed);
     Ok(file)
-}
-
-/// Bits of a label PNG.
-#[derive(Clone, Copy)]
-pub(crate) enum Depth {
-    Eight,
-    Sixteen,
-}
-
-pub(crate) fn write_png(file: &Path, labels: &LabelMap, depth: Depth) -> Result<(), Error> {
-    let (bits, bytes) = match depth {
-        Depth::Eight => (png::BitDepth::Eight, labels.data.clone()),
-        Depth::Sixteen => {
-            let wide = labels.data.iter().flat_map(|&v| u16::from(v).to_be_bytes());
-            (png::BitDepth::Sixteen, wide.collect())
-        }
-    };
-    let mut encoded = Vec::new();
-    let mut encoder = png::Encoder::new(&mut encoded, labels.width as u32, labels.height as u32);
-    encoder.set_color(png::ColorType::Grayscale);
-    encoder.set_depth(bits);
-    encoder
-        .write_header()
-        .and_then(|mut writer| {
-            writer.write_image_data(&bytes)?;
-            writer.finish()
-        })
-        .map_err(|error| Error::Encode { file: file.into(), message: error.to_string() })?;
-    write_file(file, &encoded)
-}
-
-/// Writes a PNG or a JPEG, as the ending says.
-fn write_image(file: &Path, image: &RgbImage) -> Result<(), Error> {
-    let mut encoded = Vec::new();
-    if file.extension().is_some_and(|ending| ending == "jpg") {
-        image.write_with_encoder(JpegEncoder::new_with_quality(&mut encoded, 95))
-    } else {
-        image.write_with_encoder(image::codecs::png::PngEncoder::new(&mut encoded))
-    }
-    .map_err(|error| Error::Encode { file: file.into(), message: error.to_string() })?;
-    write_file(file, &encoded)
-}
-
-pub(crate) fn write_file(file: &Path, bytes: &[u8]) -> Result<(), Error> {
-    file.parent().map_or(Ok(()), make_folder)?;
-    std::fs::write(file, bytes).map_err(Error::io(file))
-}
-
-fn make_folder(folder: &Path) -> Result<(), Error> {
-    std::fs::create_dir_all(folder).map_err(Error::io(folder))
 }

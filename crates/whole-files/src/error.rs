@@ -51,6 +51,35 @@ pub enum Error {
         /// The most that are listed.
         limit: usize,
     },
+    /// Files that a command would write and may not; nothing has been written.
+    #[error("{}", in_lines(problems))]
+    Refused {
+        /// A sentence for each, which begins with the file.
+        problems: Vec<String>,
+    },
+    /// A file that was not claimed before; a mistake of the program.
+    #[error("{} was not among the files to be written", file.display())]
+    NotClaimed {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// The most problems that are told.
+const TOLD: usize = 20;
+
+fn in_lines(problems: &[String]) -> String {
+    if let [one] = problems {
+        return format!("nothing is written: {one}");
+    }
+    let mut lines = format!("nothing is written, {} problems:", problems.len());
+    for problem in problems.iter().take(TOLD) {
+        lines += &format!("\n  {problem}");
+    }
+    if problems.len() > TOLD {
+        lines += &format!("\n  and {} more", problems.len() - TOLD);
+    }
+    lines
 }
 
 impl Error {

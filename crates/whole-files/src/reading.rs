@@ -64,7 +64,7 @@ pub fn read_to_string(path: impl AsRef<Path>, limit_bytes: u64) -> Result<String
     String::from_utf8(bytes).map_err(|_| Error::NotUtf8 { file: path.to_owned(), is_utf16 })
 }
 
-fn check_regular(path: &Path, metadata: &Metadata) -> Result<()> {
+pub(crate) fn check_regular(path: &Path, metadata: &Metadata) -> Result<()> {
     match kind_of(metadata) {
         None => Ok(()),
         Some(found) => Err(Error::NotRegular { file: path.to_owned(), found }),

@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use crate::reading::{check_regular, open};
 use crate::{Error, Result};
 
 /// Bytes of a name that are kept in its temporary one: file systems allow 255 in all.
@@ -18,8 +19,9 @@ const KEPT_OF_NAME: usize = 200;
 ///
 /// # Errors
 ///
-/// What the operating system reports of any step, the last ones (flush, sync, rename) included;
-/// nothing is then left and a file that was there is as it was.
+/// What the operating system reports of any step, the last ones (flush, sync, rename) included, and
+/// [`Error::NotRegular`] for the path of a device; nothing is then left and a file that was there is
+/// as it was.
 pub fn write(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     write_with(path, |out| out.write_all(bytes))
 }
@@ -48,6 +50,23 @@ pub fn write_new(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     finished(path, |out| out.write_all(bytes), |temporary| link_new(temporary, path))
 }
 
+/// Copies a file, in place of one that is there, with its mode: a program stays one that can be run.
+///
+/// # Errors
+///
+/// Those of [`open`] and [`write`].
+pub fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
+    let (from, to) = (from.as_ref(), to.as_ref());
+    let mut source = open(from)?;
+    let metadata =
+        source.metadata().map_err(|source| Error::Io { file: from.to_owned(), source })?;
+    let fill = |out: &mut dyn Write| std::io::copy(&mut source, out).map(|_| ());
+    finished(to, fill, |temporary| {
+        fs::set_permissions(temporary, metadata.permissions())?;
+        fs::rename(temporary, to)
+    })
+}
+
 /// Removes the temporary files of processes that are gone from a folder, and says how many.
 ///
 /// # Errors
@@ -74,6 +93,12 @@ fn finished(
     name: impl FnOnce(&Path) -> std::io::Result<()>,
 ) -> Result<()> {
     let failed = |source| Error::Io { file: path.to_owned(), source };
+    if let Ok(there) = fs::metadata(path)
+        && !there.is_dir()
+    {
+        // A rename would put a file in the place of a device.
+        check_regular(path, &there)?;
+    }
     let temporary = temporary_of(path).ok_or_else(|| failed(ErrorKind::InvalidFilename.into()))?;
     let file = begin(&temporary).map_err(failed)?;
     let done = (|| {
@@ -100,7 +125,7 @@ fn begin(temporary: &Path) -> std::io::Result<File> {
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(temporary)?;
         match file.lock() {
             Ok(()) => {}
-            // Some file systems have no locks; there, nobody is told apart from the dead.
+            // Some file systems have no locks; there, what is left over stays.
             Err(error) if error.kind() == ErrorKind::Unsupported => {}
             Err(error) => return Err(error),
         }
@@ -169,8 +194,14 @@ fn remove_if_left(path: &Path) -> std::io::Result<bool> {
         Err(error) if gone(&error) => return Ok(false),
         opened => opened?,
     };
-    if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
-        return Ok(false);
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(false),
+        // Some file systems have no locks; there, the dead cannot be told from the living.
+        Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
+            return Ok(false);
+        }
+        Err(TryLockError::Error(error)) => return Err(error),
     }
     // Under the lock, so that whoever waits for it finds the file gone and makes another.
     match fs::remove_file(path) {

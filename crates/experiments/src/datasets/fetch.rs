@@ -1,5 +1,6 @@
 //! Downloads that go on where they stopped, and are used only if their checksum is the known one.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -145,14 +146,35 @@ pub(super) fn check(file: &Path, archive: &Archive) -> anyhow::Result<PathBuf> {
     Ok(file.to_path_buf())
 }
 
-/// Unpacks an archive into `folder` and returns how many files it held.
+/// Unpacks an archive into `folder` and returns how many files it held. Files that are there already
+/// as the archive has them are kept, so that a call that was interrupted goes on.
+///
+/// # Errors
+///
+/// An archive that cannot be read, files of its names with other contents (nothing is unpacked then),
+/// and a folder that cannot be written.
 pub(super) fn unpack(archive: &Path, folder: &Path) -> anyhow::Result<usize> {
     let context = || format!("unpacking {}", archive.display());
-    let input = File::open(archive).with_context(context)?;
+    let input = whole_files::open(archive).with_context(context)?;
     let mut zip = zip::ZipArchive::new(input).with_context(context)?;
+    let mut others = Vec::new();
+    for index in 0..zip.len() {
+        let entry = zip.by_index_raw(index).with_context(context)?;
+        let Some(target) = entry.enclosed_name().map(|name| folder.join(name)) else { continue };
+        if !entry.is_dir() && target.exists() && !is_same(&target, entry.size(), entry.crc32())? {
+            others.push(target.display().to_string());
+        }
+    }
+    ensure!(
+        others.is_empty(),
+        "nothing is unpacked, since {} files are there already that differ from the archive's; move \
+         them away, or take another folder: {}",
+        others.len(),
+        others.iter().take(20).map(String::as_str).collect::<Vec<_>>().join(", ")
+    );
     let progress = Progress::new(zip.len() as u64);
     progress.doing("unpacking");
-    let mut files = 0;
+    let (mut files, mut cleared) = (0, BTreeSet::new());
     for index in 0..zip.len() {
         let mut entry = zip.by_index(index).with_context(context)?;
         progress.advance(1);
@@ -164,17 +186,29 @@ pub(super) fn unpack(archive: &Path, folder: &Path) -> anyhow::Result<usize> {
             continue;
         }
         files += 1;
-        if target.metadata().is_ok_and(|there| there.len() == entry.size()) {
+        if target.exists() {
             continue;
         }
-        if let Some(parent) = target.parent() {
+        if let Some(parent) = target.parent().filter(|parent| !cleared.contains(*parent)) {
             std::fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
+            whole_files::clear_leftovers(parent)?;
+            cleared.insert(parent.to_owned());
         }
-        let mut output = File::create(&target).with_context(|| target.display().to_string())?;
-        std::io::copy(&mut entry, &mut output).with_context(|| target.display().to_string())?;
+        whole_files::write_with(&target, |out| std::io::copy(&mut entry, out).map(|_| ()))?;
     }
     progress.finish();
     Ok(files)
+}
+
+/// Whether a file has this size and this checksum, as archives keep them.
+fn is_same(file: &Path, size: u64, crc32: u32) -> anyhow::Result<bool> {
+    let mut input = whole_files::open(file)?;
+    if input.metadata().with_context(|| file.display().to_string())?.len() != size {
+        return Ok(false);
+    }
+    let mut sum = flate2::CrcWriter::new(std::io::sink());
+    std::io::copy(&mut input, &mut sum).with_context(|| file.display().to_string())?;
+    Ok(sum.crc().sum() == crc32)
 }
 
 #[cfg(test)]
@@ -245,6 +279,29 @@ mod tests {
         assert_eq!(text.len(), 17 * 500);
         // A second call downloads nothing.
         assert_eq!(download(&archive, Some("http://127.0.0.1:1/"), dir.path())?, file);
+        Ok(())
+    }
+
+    #[test]
+    fn files_that_are_there_stay_as_they_are() -> anyhow::Result<()> {
+        let (bytes, _) = archive()?;
+        let dir = tempfile::tempdir()?;
+        let (file, own) = (dir.path().join("a.zip"), dir.path().join("set"));
+        std::fs::write(&file, bytes)?;
+        let target = own.join("ADEChallengeData2016/images/x.txt");
+        assert_eq!(unpack(&file, &own)?, 1);
+        let first = std::fs::metadata(&target)?.modified()?;
+        assert_eq!(unpack(&file, &own)?, 1);
+        assert_eq!(std::fs::metadata(&target)?.modified()?, first, "not written again");
+        // As long as the archive's, and another.
+        let mine = b"Seventeen letters".repeat(500);
+        std::fs::write(&target, &mine)?;
+        let message = unpack(&file, &own).unwrap_err().to_string();
+        assert!(
+            message.contains("images/x.txt") && message.contains("move them away"),
+            "{message}"
+        );
+        assert_eq!(std::fs::read(&target)?, mine);
         Ok(())
     }
 

@@ -11,9 +11,11 @@ use anyhow::{Context, bail, ensure};
 use scene_data::beacons::BeaconsConfig;
 use scene_data::verify::{Extent, verify};
 use scene_data::{
-    DatasetConfig, Layout, SceneDataset, Split, convert_pascal_context, preview, synth,
+    DatasetConfig, Layout, SceneDataset, Split, convert_pascal_context, png_of_image, preview,
+    synth,
 };
 
+use crate::outputs::{Overwrite, Target, check_open};
 use crate::progress::Progress;
 
 /// Lists, checks, prepares, counts, makes and shows datasets.
@@ -93,6 +95,8 @@ enum Command {
         /// Where the pictures go.
         #[arg(long, value_name = "DIR", default_value = "preview")]
         out_dir: PathBuf,
+        #[command(flatten)]
+        in_the_way: Overwrite,
     },
 }
 
@@ -141,12 +145,16 @@ pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<()> {
                 seed: *seed,
                 ..BeaconsConfig::default()
             };
+            check_open(dir, None)?;
             synth::write(layout, &config, dir)?;
             writeln!(out, "wrote {} to {}", layout.title(), dir.display())?;
             Ok(())
         }
-        Command::Preview { set, split, count, out_dir } => {
-            draw(set, *split, *count as usize, out_dir, out)
+        Command::Preview { set, split, count, out_dir, in_the_way } => {
+            let way = in_the_way.in_the_way();
+            let target =
+                Target { data_root: set.data_root.as_deref(), ..Target::new(out_dir, way) };
+            draw(set, *split, *count as usize, &target, out)
         }
     }
 }
@@ -282,29 +290,28 @@ fn draw(
     set: &Named,
     split: Split,
     count: usize,
-    out_dir: &Path,
+    target: &Target<'_>,
     out: &mut dyn Write,
 ) -> anyhow::Result<()> {
     let dataset = open(&set.config()?, set.data_root.as_deref(), split)?;
     ensure!(!dataset.is_empty(), "{split} holds no images");
-    std::fs::create_dir_all(out_dir).with_context(|| out_dir.display().to_string())?;
-    let save = |picture: &image::RgbImage, name: &str| -> anyhow::Result<PathBuf> {
-        let file = out_dir.join(name);
-        picture.save(&file).with_context(|| file.display().to_string())?;
-        Ok(file)
-    };
     let count = count.min(dataset.len());
-    for place in 0..count {
-        let sample = dataset.sample(place * dataset.len() / count)?;
+    let shown: Vec<usize> = (0..count).map(|place| place * dataset.len() / count).collect();
+    let name = |id: &str| {
+        let fit = |c: char| if c.is_alphanumeric() || c == '-' { c } else { '_' };
+        PathBuf::from(format!("{split}-{}.png", id.chars().map(fit).collect::<String>()))
+    };
+    let sheet = (PathBuf::from(format!("{split}-sheet.png")), format!("all of {split}"));
+    let files = shown.iter().map(|&index| (name(dataset.id(index)), dataset.id(index).to_owned()));
+    let by = format!("data preview {}", set.dataset);
+    let mut outputs = target.claim(by, files.chain([sheet.clone()]))?;
+    for index in shown {
+        let sample = dataset.sample(index)?;
         let picture = preview::overlay(&sample.image, &sample.labels, dataset.classes());
-        let id: String = sample
-            .id
-            .chars()
-            .map(|c| if c.is_alphanumeric() || c == '-' { c } else { '_' })
-            .collect();
-        save(&picture, &format!("{split}-{id}.png"))?;
+        outputs.write(name(&sample.id), &png_of_image(&picture)?)?;
     }
-    let sheet = save(&preview::contact_sheet(&*dataset, count)?, &format!("{split}-sheet.png"))?;
+    let picture = preview::contact_sheet(&*dataset, count)?;
+    let sheet = outputs.write(&sheet.0, &png_of_image(&picture)?)?;
     writeln!(out, "{count} overlays and the contact sheet {}", sheet.display())?;
     Ok(())
 }

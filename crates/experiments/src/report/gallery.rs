@@ -41,9 +41,16 @@ pub(super) fn gallery(report: &Report<'_>) -> anyhow::Result<Option<Markup>> {
             rows.extend(row(report, &set, nth, index)?);
         }
         if !rows.is_empty() {
-            parts.push(legend(&set)?);
+            parts.push(legend(&set));
             parts.extend(rows);
         }
+    }
+    let lost: Vec<String> = PicturedSet::all(report).iter().flat_map(PicturedSet::lost).collect();
+    if !lost.is_empty() {
+        parts.push(html! {
+            p { "Pictures that cannot be shown:" }
+            ul.plain { @for line in &lost { li { (line) } } }
+        });
     }
     Ok((!parts.is_empty()).then(|| html! { @for part in &parts { (part) } }))
 }
@@ -128,15 +135,11 @@ fn accuracy_percent(arm: &Arm<'_>, index: usize) -> Option<f64> {
     (matrix.total() > 0).then(|| 100.0 * right as f64 / matrix.total() as f64)
 }
 
-/// The classes' colours, where they were kept.
-fn legend(set: &PicturedSet<'_>) -> anyhow::Result<Markup> {
+/// The classes' colours, where they were kept and can be read.
+fn legend(set: &PicturedSet<'_>) -> Markup {
     let file = set.folder.join("classes.json");
-    if !file.exists() {
-        return Ok(html! {});
-    }
-    let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-    let classes: Vec<Value> =
-        serde_json::from_str(&text).with_context(|| file.display().to_string())?;
+    let text = std::fs::read(&file).unwrap_or_default();
+    let Ok(classes) = serde_json::from_slice::<Vec<Value>>(&text) else { return html! {} };
     let of = |class: &Value| -> Option<(String, [u64; 3])> {
         let channel = |at: usize| class["color"][at].as_u64().filter(|value| *value < 256);
         let name = class["name"].as_str()?.to_owned();
@@ -153,19 +156,17 @@ fn legend(set: &PicturedSet<'_>) -> anyhow::Result<Markup> {
             }
         }
     };
-    Ok(match classes.len() > LONG_LEGEND {
+    match classes.len() > LONG_LEGEND {
         true => html! { details { summary { "The classes' colours" } (list) } },
         false => list,
-    })
+    }
 }
 
-/// A picture's file as a data URI, no wider than [`WIDTH`]; `None` if there is no such file.
+/// A picture's file as a data URI, no wider than [`WIDTH`]; `None` if it is not there or damaged, which
+/// costs the picture and not the report.
 fn embedded(file: &Path, kind: Kind) -> anyhow::Result<Option<String>> {
-    if !file.exists() {
-        return Ok(None);
-    }
-    let read = || image::open(file).with_context(|| format!("reading {}", file.display()));
-    let picture = read()?.into_rgb8();
+    let Ok(picture) = image::open(file) else { return Ok(None) };
+    let picture = picture.into_rgb8();
     let (width, height) = picture.dimensions();
     let (filter, format) = match kind {
         Kind::Photograph => (imageops::FilterType::Triangle, ImageFormat::Jpeg),

@@ -1,11 +1,12 @@
 //! The arms of a report that share their test images.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use run_record::Record;
 
 use super::Report;
 use crate::compare::Arm;
+use crate::config::CellConfig;
 use crate::pictures;
 
 /// A test split, with the arms that are scored on it.
@@ -38,8 +39,49 @@ impl<'a> PicturedSet<'a> {
         Some(pictured.cell.file_stem())
     }
 
+    /// The pictures that its cells drew, by their paths below the folder.
+    fn drawn(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        for index in self.shown() {
+            files.extend(["image", "truth"].map(|of| PathBuf::from(format!("{index}-{of}.png"))));
+            for arm in &self.arms {
+                let Some(ending) = Self::ending(arm) else { continue };
+                let file = format!("{index}-{ending}.png");
+                files.push(Path::new("errors").join(&file));
+                if has_attention(arm) {
+                    files.push(Path::new("attention").join(&file));
+                }
+                files.push(file.into());
+            }
+        }
+        files
+    }
+
+    /// A line for each picture that its cells drew and that cannot be shown any more; none where there
+    /// are no pictures at all, since records may be reported without.
+    pub(super) fn lost(&self) -> Vec<String> {
+        if !self.folder.is_dir() {
+            return Vec::new();
+        }
+        let line = |file: PathBuf| {
+            let path = self.folder.join(&file);
+            let why = match path.exists() {
+                true => format!("{:#}", image::open(&path).err()?),
+                false => "it is not there".to_owned(),
+            };
+            Some(format!("{}: {why}", file.display()))
+        };
+        self.drawn().into_iter().filter_map(line).collect()
+    }
+
     /// The test images that are shown.
     pub(super) fn shown(&self) -> impl Iterator<Item = usize> + use<> {
         pictures::shown(self.record.images.len())
     }
+}
+
+/// Whether an arm has attention to be drawn.
+fn has_attention(arm: &Arm<'_>) -> bool {
+    let config = arm.records.first().and_then(|r| CellConfig::from_value(&r.cell.config).ok());
+    config.is_some_and(|config| config.model.context.cell.score().is_some())
 }

@@ -64,6 +64,9 @@ fn shown_images(report: &Report<'_>) -> String {
         let labels = "Test images; black is not labelled.";
         text = format!("## What the arms see\n\n{labels}\n\n{text}\n");
     }
+    for line in sets.iter().flat_map(PicturedSet::lost) {
+        let _ = writeln!(text, "- cannot be shown: {}\n", table::escaped(&line));
+    }
     if report.photographs == Photographs::Shown {
         let looking = tables("attention/", &[]);
         if !looking.is_empty() {

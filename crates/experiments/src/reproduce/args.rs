@@ -8,6 +8,7 @@ use run_record::Sweep;
 use super::{Launcher, Request};
 use crate::device::OnDevice;
 use crate::feature_files::FeatureFolder;
+use crate::outputs::Overwrite;
 use crate::plan::{Settings, Stale};
 use crate::report::Photographs;
 use crate::slurm;
@@ -48,6 +49,8 @@ pub struct Args {
     /// Run finished cells again that another revision or other dependencies made.
     #[arg(long)]
     refresh: bool,
+    #[command(flatten)]
+    in_the_way: Overwrite,
     /// Seconds from one state of training on disk to the next.
     #[arg(long, value_name = "SECONDS", default_value_t = Settings::default().state_every_s)]
     state_every: u64,
@@ -114,6 +117,18 @@ impl Args {
         };
         let (arms, seeds, set) = (self.arms, self.seeds, self.set);
         let sweep = Sweep::load(&origin)?;
-        Ok(Request { sweep, origin, out_dir, arms, seeds, set, settings, launcher, command })
+        let in_the_way = self.in_the_way.in_the_way();
+        Ok(Request {
+            sweep,
+            origin,
+            out_dir,
+            arms,
+            seeds,
+            set,
+            settings,
+            in_the_way,
+            launcher,
+            command,
+        })
     }
 }

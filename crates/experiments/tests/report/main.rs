@@ -13,6 +13,7 @@ use experiments::report::{self, Photographs};
 use experiments::results::Results;
 use run_record::{Record, Sweep};
 use tempfile::TempDir;
+use whole_files::InTheWay;
 
 /// The committed sweep of that name and its records.
 fn committed(name: &str) -> (Sweep, Vec<Record>) {
@@ -30,7 +31,9 @@ fn written(sweep: &Sweep, records: &[Record]) -> TempDir {
 
 fn write(dir: &Path, sweep: &Sweep, records: &[Record], photographs: Photographs) {
     let results = Results::of(sweep, records);
-    report::write(dir, &results, "cargo xtask reproduce '<b>'", photographs).unwrap();
+    let mut outputs = report::claim(dir, &sweep.name, InTheWay::Refused).unwrap();
+    let command = "cargo xtask reproduce '<b>'";
+    report::write(&mut outputs, dir, &results, command, photographs).unwrap();
 }
 
 fn read(dir: &Path, name: &str) -> String {

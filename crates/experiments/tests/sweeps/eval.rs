@@ -127,9 +127,9 @@ fn photographs_are_shown_with_what_is_seen_in_them() {
     let text = said(&run(dir.path(), &[&predict[..], &["seen", "--attend", "50,33"]].concat()));
     assert!(text.starts_with("mine.png\n") && text.contains(" % texture "), "{text}");
     let open = |name: &str| image::open(dir.path().join("seen").join(name)).unwrap();
-    let indices = open("mine.png").into_luma8();
-    assert_eq!(indices.dimensions(), (101, 67));
-    assert!(indices.pixels().all(|pixel| pixel.0[0] < 4));
+    let indices = scene_data::read_label_png(&dir.path().join("seen/mine.png")).unwrap();
+    assert_eq!((indices.width, indices.height), (101, 67));
+    assert!(indices.data.iter().all(|&class| class < 4));
     assert!(open("mine-overlay.png").height() > 67, "a legend below");
     assert_eq!(open("mine-attention.png").into_rgb8().dimensions(), (101, 67));
 

@@ -6,7 +6,11 @@ mod compare;
 mod configs;
 mod eval;
 mod identity;
+#[cfg(target_os = "linux")]
+mod jobs;
 mod kill;
+#[cfg(unix)]
+mod outputs;
 #[cfg(target_os = "linux")]
 mod read_only;
 mod runs;

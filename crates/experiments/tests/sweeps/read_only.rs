@@ -61,7 +61,7 @@ fn a_read_only_folder_is_said_in_one_line_and_costs_nothing() {
     set_mode(&out, 0o755);
     assert!(!success);
     assert_eq!(said.lines().count(), 1, "{said}");
-    assert!(said.starts_with("error: writing out/plan-"), "{said}");
+    assert!(said.starts_with("error: writing the plan: out/plan-"), "{said}");
     assert!(said.contains("Permission denied"), "{said}");
     assert!(after == before, "something was lost or added");
     let (success, said) = run(reproduce(dir.path(), "out", &seed));
