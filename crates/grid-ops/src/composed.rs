@@ -142,7 +142,8 @@ pub fn adaptive_avg_pool2d(x: &Tensor, height: usize, width: usize) -> Result<Te
 
 /// The mean of each window of rows and columns.
 fn window_means(x: &Tensor, rows: &[Range<usize>], columns: &[Range<usize>]) -> Result<Tensor> {
-    let cells = rows.iter().flat_map(|row| columns.iter().map(move |column| row.len() * column.len()));
+    let cells =
+        rows.iter().flat_map(|row| columns.iter().map(move |column| row.len() * column.len()));
     let cells = Tensor::from_iter(cells.map(|count| count as f64), x.device())?;
     let cells = cells.reshape((rows.len(), columns.len()))?.to_dtype(x.dtype())?;
     Ok(sums(&sums(x, 2, rows)?, 3, columns)?.broadcast_div(&cells)?)
