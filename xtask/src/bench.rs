@@ -8,6 +8,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
+use standard_streams::{Results, message};
 
 use crate::project::Project;
 use table::{peer, table};
@@ -111,7 +112,9 @@ pub(crate) fn run(project: &Project, args: &Args) -> anyhow::Result<()> {
                 "ours_mib": our_mib, "torch_mib": their_mib,
             });
             let (case, peer) = (name(case), peer(case));
-            eprintln!("{case} {pass}: {our_ms:.1} ms, {peer} {their_ms:.1} ms, ratio {ratio:.2}");
+            message(format_args!(
+                "{case} {pass}: {our_ms:.1} ms, {peer} {their_ms:.1} ms, ratio {ratio:.2}"
+            ));
             rows.push(row);
         }
         // After every case, so that a comparison that is stopped leaves what it has measured.
@@ -123,8 +126,8 @@ pub(crate) fn run(project: &Project, args: &Args) -> anyhow::Result<()> {
         let text = serde_json::to_string_pretty(&record)? + "\n";
         whole_files::write(&file, text.as_bytes())?;
     }
-    println!("{}", table(&record)?);
-    println!("record: {}", file.display());
+    writeln!(Results, "{}", table(&record)?)?;
+    writeln!(Results, "record: {}", file.display())?;
     Ok(())
 }
 
@@ -143,7 +146,7 @@ fn growth(project: &Project, only: &[String]) -> anyhow::Result<()> {
     let start = || Side::start(&mut Command::new(&ours));
     let (_, cases) = start()?;
     let cases = cases["growth"].as_array().cloned().context("our side did not list its cases")?;
-    println!("| scan | ms | × | peak, MiB |\n|---|---|---|---|");
+    writeln!(Results, "| scan | ms | × | peak, MiB |\n|---|---|---|---|")?;
     let mut before: Option<(String, f64)> = None;
     for case in cases.iter().filter(|case| is_asked(case, only)) {
         let (mut side, _) = start()?;
@@ -155,14 +158,15 @@ fn growth(project: &Project, only: &[String]) -> anyhow::Result<()> {
             Some((of, ms_before)) if of == mode => format!("{:.1}", ms / ms_before),
             _ => "–".to_owned(),
         };
-        println!("| {} | {ms:.1} | {factor} | {mib:.0} |", name(case));
+        writeln!(Results, "| {} | {ms:.1} | {factor} | {mib:.0} |", name(case))?;
         before = Some((mode.to_owned(), ms));
     }
-    println!(
+    writeln!(
+        Results,
         "\nForward and backward, 1×256→128, 64 channels of keys; × the time on a quarter of the \
          units; medians on {}.",
         cpu()
-    );
+    )?;
     Ok(())
 }
 
@@ -252,11 +256,11 @@ fn environment() -> anyhow::Result<PathBuf> {
     if std::fs::read_to_string(&ready).is_ok_and(|found| found == TORCH) {
         return Ok(python);
     }
-    eprintln!(
+    message(format_args!(
         "making a Python environment with {TORCH} in {}: about 3.5 GB to download and 7 GB on disk \
          (on Linux its package brings CUDA's libraries); --python PATH uses one of yours",
         dir.display()
-    );
+    ));
     let step = |command: &mut Command, what: &str| -> anyhow::Result<()> {
         let status = command.status().with_context(|| format!("{what}: starting it"))?;
         ensure!(status.success(), "{what} failed, see above; --python PATH uses a Python of yours");

@@ -1,10 +1,12 @@
 //! `cargo xtask ci`: everything a change must pass, cheapest first.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
+use standard_streams::Results;
 use xshell::cmd;
 
 use crate::launcher::Launcher;
@@ -28,14 +30,14 @@ const STEPS: [(&str, Step); 8] = [
 pub(crate) fn run(project: &Project) -> anyhow::Result<()> {
     let mut times = Vec::new();
     for (nth, (name, step)) in STEPS.into_iter().enumerate() {
-        println!("\n== {name} ({} of {})", nth + 1, STEPS.len());
+        writeln!(Results, "\n== {name} ({} of {})", nth + 1, STEPS.len())?;
         let start = Instant::now();
         step(project).with_context(|| format!("ci: {name} failed"))?;
         let seconds = start.elapsed().as_secs_f64();
-        println!("== {name}: {seconds:.1} s");
+        writeln!(Results, "== {name}: {seconds:.1} s")?;
         times.push(format!("{name} {seconds:.1} s"));
     }
-    println!("\nci: all passed ({})", times.join(", "));
+    writeln!(Results, "\nci: all passed ({})", times.join(", "))?;
     Ok(())
 }
 

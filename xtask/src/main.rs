@@ -2,7 +2,6 @@
 //!
 //! Commands that need tensors build the `experiments` binary and call it; this one only depends on
 //! `run-record`, so that it answers mistakes within a second.
-#![allow(clippy::print_stdout, reason = "a command talks on standard output")]
 
 mod bench;
 mod ci;
@@ -17,6 +16,7 @@ mod tidy;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use standard_streams::{READER_GONE, message, reader_is_gone};
 
 use crate::project::Project;
 
@@ -70,9 +70,10 @@ fn main() -> ExitCode {
     let command = Cli::parse().command;
     match Project::locate().and_then(|project| run(&project, &command)) {
         Ok(code) => code,
+        Err(error) if reader_is_gone(error.as_ref()) => READER_GONE.into(),
         Err(error) => {
             // One line whatever RUST_BACKTRACE says.
-            eprintln!("error: {}", format!("{error:#}").trim_end().replace('\n', " "));
+            message(format!("error: {}", format!("{error:#}").trim_end().replace('\n', " ")));
             ExitCode::FAILURE
         }
     }

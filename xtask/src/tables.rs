@@ -1,9 +1,11 @@
 //! `cargo xtask tables`: the README's tables, made from the committed records.
 
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 use run_record::DeviceChoice;
+use standard_streams::Results;
 
 use crate::experiments::Experiments;
 use crate::project::{Project, names};
@@ -37,7 +39,7 @@ pub(crate) fn run(project: &Project, args: &Args) -> anyhow::Result<()> {
         );
     }
     if sweeps.is_empty() {
-        println!("no records are committed, so there are no tables");
+        writeln!(Results, "no records are committed, so there are no tables")?;
         return Ok(());
     }
     let experiments = Experiments::build(project, DeviceChoice::Cpu)?;
@@ -51,13 +53,13 @@ pub(crate) fn run(project: &Project, args: &Args) -> anyhow::Result<()> {
         renewed = with_table(&renewed, name, &table)?;
     }
     if renewed == readme {
-        println!("README.md agrees with the records of {}", sweeps.join(", "));
+        writeln!(Results, "README.md agrees with the records of {}", sweeps.join(", "))?;
     } else if args.check {
-        print!("{}", difference(&readme, &renewed));
+        write!(Results, "{}", difference(&readme, &renewed))?;
         bail!("README.md differs from the records; `cargo xtask tables` renews it");
     } else {
         whole_files::write(&file, renewed.as_bytes())?;
-        println!("README.md: renewed the tables of {}", sweeps.join(", "));
+        writeln!(Results, "README.md: renewed the tables of {}", sweeps.join(", "))?;
     }
     Ok(())
 }

@@ -4,7 +4,10 @@ mod arrows;
 mod files;
 mod manifests;
 
+use std::io::Write;
+
 use anyhow::{Context, bail};
+use standard_streams::Results;
 use xshell::cmd;
 
 use crate::project::Project;
@@ -26,10 +29,15 @@ pub(crate) fn run(project: &Project) -> anyhow::Result<()> {
         }
     }
     for finding in &findings {
-        println!("{finding}");
+        writeln!(Results, "{finding}")?;
     }
     match findings.len() {
-        0 => println!("tidy: {} crates, {} files, no findings", members.len(), tracked.len()),
+        0 => writeln!(
+            Results,
+            "tidy: {} crates, {} files, no findings",
+            members.len(),
+            tracked.len()
+        )?,
         n => bail!("tidy: {n} {}", if n == 1 { "finding" } else { "findings" }),
     }
     Ok(())

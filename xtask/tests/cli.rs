@@ -76,6 +76,22 @@ fn a_sweep_of_ones_own_is_read_where_it_is() {
 }
 
 #[test]
+fn answers_that_nobody_reads_are_no_panic() {
+    let run = |args: &[&str], closed_err: bool| {
+        let closed = || std::io::pipe().unwrap().1;
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.current_dir(env!("CARGO_MANIFEST_DIR")).args(args).stdout(closed());
+        if closed_err {
+            command.stderr(closed());
+        }
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(run(&["tidy"], false), (Some(141), String::new()), "as of `tidy | true`");
+    assert_eq!(run(&["reproduce", "sintetic"], true).0, Some(1), "a mistake all the same");
+}
+
+#[test]
 fn help_shows_examples() {
     for args in [&["--help"][..], &["reproduce", "--help"], &["tables", "--help"]] {
         let output = xtask(args).output().unwrap();

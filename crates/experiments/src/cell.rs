@@ -48,7 +48,7 @@ pub(crate) fn run(
     let fit = training.run(states)?;
     let file = checkpoint::file(out_dir, &cell.file_stem());
     Snapshot::take(&parser, &parameters)?.write(&file, &cell.hash())?;
-    let checkpoint = std::fs::read(&file).with_context(|| file.display().to_string())?;
+    let checkpoint_sha256 = provenance::file_sha256(&file)?;
     let start = Instant::now();
     let (mut done, images) = (0, data.test.len());
     let (test, protocol) = (&data.test, data.protocol);
@@ -78,7 +78,7 @@ pub(crate) fn run(
         parameters: trainable as u64,
         total_parameters: (trainable + parser.frozen_parameters()) as u64,
         macs: Some(forward_macs(&parser, &data.test)?),
-        checkpoint_sha256: Some(provenance::sha256(&checkpoint)),
+        checkpoint_sha256: Some(checkpoint_sha256),
         metrics: scores.metrics()?,
         best_epoch: fit.best.epoch as u64,
         val_miou_percent: fit.best.miou_percent,

@@ -1,12 +1,12 @@
 //! What a cell is: dataset, model and training, all of it in one serialisable value.
 
+mod check;
+
 use std::collections::BTreeMap;
 
-use crate::evaluate::views;
-use anyhow::{Context, bail, ensure};
+use anyhow::Context;
 use backbone::{BackboneConfig, Phase};
 use dense_rnn::DenseRnnConfig;
-use run_record::INPUTS;
 use scene_data::{AugmentConfig, ClassWeights, DatasetConfig};
 
 /// Everything that decides a cell's numbers besides its seed.
@@ -401,116 +401,6 @@ impl CellConfig {
         config.check().context("the configuration cannot work")?;
         Ok(config)
     }
-
-    fn check(&self) -> anyhow::Result<()> {
-        let Self { model, training: t, evaluation, fingerprints, .. } = self;
-        for name in fingerprints.keys().filter(|name| !INPUTS.contains(&name.as_str())) {
-            let known = INPUTS.map(|name| format!("`{name}`")).join(", ");
-            let wrong = format!("fingerprints: unknown field `{name}`, expected one of {known}");
-            bail!(run_record::with_nearest(&wrong));
-        }
-        views::check(evaluation)?;
-        model.context.check()?;
-        let positive = [
-            ("training.epochs", t.epochs),
-            ("training.batch_size", t.batch_size),
-            ("training.accumulate", t.accumulate),
-            ("training.epochs_per_validation", t.epochs_per_validation),
-            ("model.adapter_channels", model.adapter_channels),
-            ("model.context_stride", model.context_stride),
-        ];
-        for (name, value) in positive {
-            ensure!(value > 0, "{name} = 0: expected at least 1");
-        }
-        let rates = [
-            ("training.learning_rate", t.learning_rate),
-            ("training.backbone_lr_factor", t.backbone_lr_factor),
-            ("training.poly_power", t.poly_power),
-            ("training.weight_decay", t.weight_decay),
-            ("training.clip_norm", t.clip_norm),
-            ("training.momentum", t.momentum),
-        ];
-        for (name, value) in rates {
-            let fine = value.is_finite() && value >= 0.0;
-            ensure!(fine, "{name} = {value}: expected a finite number of at least 0");
-        }
-        ensure!(t.momentum < 1.0, "training.momentum = {}: expected less than 1", t.momentum);
-        ensure!(t.clip_norm > 0.0, "training.clip_norm = 0 would stop all learning");
-        ensure!(
-            model.skip_stride == 0 || model.skip_channels > 0,
-            "model.skip_channels = 0: expected at least 1 with model.skip_stride = {}",
-            model.skip_stride
-        );
-        ensure!(
-            model.skip_stride < model.context_stride,
-            "model.skip_stride = {}: expected less than model.context_stride = {}, or 0",
-            model.skip_stride,
-            model.context_stride
-        );
-        ensure!(
-            model.branch_scale.is_none() || model.backbone_mode != BackboneMode::Frozen,
-            "model.branch_scale with model.backbone_mode = \"frozen\": a frozen backbone's features \
-             are computed once, so that gates in it cannot learn; train the backbone"
-        );
-        if let Some(head) = &model.auxiliary {
-            ensure!(head.channels > 0, "model.auxiliary.channels = 0: expected at least 1");
-            ensure!(
-                head.weight.is_finite() && head.weight > 0.0,
-                "model.auxiliary.weight = {}: expected a finite number above 0",
-                head.weight
-            );
-        }
-        if let Some(tiles) = &t.tiles {
-            check_tiles(tiles, model, t)?;
-        }
-        if let Some(UnitLassoConfig { weight, threshold }) = t.unit_lasso {
-            for (name, value) in [("weight", weight), ("threshold", threshold)] {
-                let fine = value.is_finite() && value >= 0.0;
-                ensure!(fine, "training.unit_lasso.{name} = {value}: expected at least 0");
-            }
-            model.context.check_units_can_vanish().context("training.unit_lasso")?;
-        }
-        t.augment.check().context("training.augment")?;
-        let [low, high] = t.augment.scale;
-        ensure!(
-            low == high || t.augment.crop_px != [0, 0] || t.batch_size == 1,
-            "training.augment.scale = [{low}, {high}] with training.batch_size = {}: images of \
-             random sizes make no batches; crop them to one size (training.augment.crop_px), or use \
-             training.batch_size = 1",
-            t.batch_size
-        );
-        ensure!(
-            t.augment.is_off() || model.backbone_mode != BackboneMode::Frozen,
-            "training.augment with model.backbone_mode = \"frozen\": a frozen backbone's features \
-             are computed once; take augment away, or train the backbone (model.backbone_mode = \"fixed-norms\" or \
-             \"trained\")"
-        );
-        Ok(())
-    }
-}
-
-fn check_tiles(tiles: &TilesConfig, model: &ModelConfig, t: &TrainingConfig) -> anyhow::Result<()> {
-    let [rows, columns] = tiles.grid;
-    ensure!(
-        (1..=64).contains(&rows) && (1..=64).contains(&columns),
-        "training.tiles.grid = [{rows}, {columns}]: expected 1 to 64 rows and columns"
-    );
-    let smoothing = tiles.smoothing;
-    ensure!(
-        smoothing.is_finite() && smoothing >= 0.0,
-        "training.tiles.smoothing = {smoothing}: expected a finite number of at least 0"
-    );
-    model.context.check_tiles().context("training.tiles with model.context")?;
-    ensure!(
-        model.auxiliary.is_none(),
-        "training.tiles with model.auxiliary: its loss sees whole images; take one of them away"
-    );
-    ensure!(
-        t.augment.scale == [1.0, 1.0] && t.augment.crop_px == [0, 0],
-        "training.tiles with training.augment: the tiles of an image must lie where they lay before; \
-         take scale and crop_px away"
-    );
-    Ok(())
 }
 
 #[cfg(test)]
@@ -557,5 +447,58 @@ mod tests {
         });
         let message = format!("{:#}", CellConfig::from_value(&value).unwrap_err());
         assert!(message.contains("training.batch_size = 0"), "{message}");
+    }
+
+    #[test]
+    fn no_number_may_be_as_large_as_it_can_be_written() {
+        let base = serde_json::json!({
+            "dataset": { "kind": "beacons" },
+            "model": {
+                "backbone": { "kind": "resnet-18", "output_stride": 8, "blocks": [1, 1, 1, 1] },
+                "context": {
+                    "cell": { "kind": "scan", "graph": "dense", "aggregation": "mean" },
+                    "recurrent_weight": "orthogonal", "recurrent_radius": 1.0,
+                },
+            },
+            "evaluation": { "window_px": [64, 64], "window_stride_px": [32, 32] },
+        });
+        let (mut with_head, mut with_tiles, mut with_lasso) = (base.clone(), base.clone(), base);
+        with_head["model"]["auxiliary"] = serde_json::json!({ "stage": "layer3" });
+        with_tiles["training"]["tiles"] = serde_json::json!({ "grid": [2, 2], "border": "stale" });
+        let lasso = serde_json::json!({ "weight": 0.1, "threshold": 0.1 });
+        with_lasso["training"]["unit_lasso"] = lasso;
+        let scan = serde_json::json!({ "kind": "scan", "graph": "dense", "aggregation": "mean" });
+        for plain in [&mut with_tiles, &mut with_lasso] {
+            plain["model"]["context"] = serde_json::json!({ "cell": scan });
+        }
+        for value in [with_head, with_tiles, with_lasso] {
+            let whole = serde_json::to_value(CellConfig::from_value(&value).unwrap()).unwrap();
+            let paths = numbers(&whole, "");
+            assert!(paths.len() > 40, "{paths:?}");
+            // Any seed will do.
+            for path in paths.iter().filter(|path| *path != "/dataset/seed") {
+                let mut changed = whole.clone();
+                let number = changed.pointer_mut(path).unwrap();
+                let largest = if number.is_f64() { 1e300.into() } else { i64::MAX.into() };
+                *number = largest;
+                assert!(CellConfig::from_value(&changed).is_err(), "{path} is taken");
+            }
+        }
+    }
+
+    /// The paths of all numbers in a value, as JSON pointers.
+    fn numbers(value: &serde_json::Value, at: &str) -> Vec<String> {
+        match value {
+            serde_json::Value::Number(_) => vec![at.to_owned()],
+            serde_json::Value::Array(all) => {
+                let of = all.iter().enumerate();
+                of.flat_map(|(nth, value)| numbers(value, &format!("{at}/{nth}"))).collect()
+            }
+            serde_json::Value::Object(all) => {
+                let of = all.iter();
+                of.flat_map(|(key, value)| numbers(value, &format!("{at}/{key}"))).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 }

@@ -4,6 +4,7 @@ use anyhow::{Context, ensure};
 use candle_core::utils::cuda_is_available;
 use candle_core::{Device, DeviceLocation};
 use run_record::DeviceChoice;
+use standard_streams::message;
 
 use crate::provenance;
 
@@ -43,7 +44,7 @@ pub fn open(choice: DeviceChoice) -> anyhow::Result<Device> {
             .with_context(|| format!("--device {choice}: it cannot be used")),
         DeviceChoice::Auto if cuda_is_available() => {
             Ok(Device::new_cuda(0).unwrap_or_else(|error| {
-                eprintln!("no CUDA device can be used ({error}), so the CPU is");
+                message(format_args!("no CUDA device can be used ({error}), so the CPU is"));
                 Device::Cpu
             }))
         }

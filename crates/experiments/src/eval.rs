@@ -6,6 +6,7 @@ use anyhow::{Context, bail, ensure};
 use run_record::{DeviceChoice, Record};
 use scene_data::{FingerprintCache, LabelFiles, LabelMap, Split};
 use seg_metrics::Protocol;
+use standard_streams::message;
 use whole_files::InTheWay;
 
 use crate::checkpoint::{self, Snapshot};
@@ -119,7 +120,7 @@ pub(crate) fn load(request: &Request) -> anyhow::Result<Trained> {
     let (parser, parameters) = Parser::build(&config.model, classes, seed, pretrained, &device)?;
     let file = request.checkpoint_file(&record)?;
     Snapshot::read(&file, &record)?.restore(&parser, &parameters)?;
-    let found = provenance::sha256(&std::fs::read(&file)?);
+    let found = provenance::file_sha256(&file)?;
     ensure!(
         record.checkpoint_sha256.as_ref().is_none_or(|of_record| *of_record == found),
         "{}: not the record's checkpoint: SHA-256 {found}, recorded {}",
@@ -129,11 +130,11 @@ pub(crate) fn load(request: &Request) -> anyhow::Result<Trained> {
     let frozen = pretrained.map_or(String::new(), |weights| {
         format!(" on the frozen backbone of {}", weights.path().display())
     });
-    eprintln!(
+    message(format_args!(
         "runs on {}; the network is that of {}{frozen}",
         device::described(&device),
         file.display()
-    );
+    ));
     let protocol = record.protocol.parse()?;
     Ok(Trained { record, config, parser, protocol })
 }
@@ -218,8 +219,14 @@ fn set_evaluation(config: &mut serde_json::Value, change: &str) -> anyhow::Resul
     let (key, text) = change.split_once('=').with_context(wrong)?;
     let key = key.strip_prefix("evaluation.").unwrap_or(key);
     let parsed = format!("value = {text}").parse::<toml::Table>();
-    let parsed = parsed.or_else(|_| format!("value = {text:?}").parse()).with_context(wrong)?;
-    config["evaluation"][key] = serde_json::to_value(&parsed["value"])?;
+    let parsed = parsed.or_else(|_| format!("value = {text:?}").parse());
+    let parsed = parsed.ok().with_context(wrong)?;
+    let of_record = "the record's configuration is no table of tables";
+    let tables = config.as_object_mut().context(of_record)?;
+    let evaluation = tables.entry("evaluation").or_insert_with(|| serde_json::json!({}));
+    let evaluation = evaluation.as_object_mut().context(of_record)?;
+    let value = parsed.get("value").with_context(wrong)?;
+    evaluation.insert(key.to_owned(), serde_json::to_value(value)?);
     Ok(())
 }
 

@@ -1,14 +1,12 @@
 //! A frozen backbone's features in files: computed once, for every run that asks for the same.
 
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::path::PathBuf;
 
 use anyhow::{Context, ensure};
-use candle_core::safetensors::MmapedSafetensors;
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use scene_data::View;
 
-use crate::tensor_file::{self, Notes, Tensors};
+use crate::tensor_file::{self, Notes, Parts, Tensors};
 use crate::{interrupt, leftovers, lock};
 
 /// Where the files are, and how much they may take.
@@ -21,19 +19,11 @@ pub struct FeatureFolder {
     pub limit_bytes: u64,
 }
 
-/// The files of one split, one an image, mapped into memory.
+/// The files of one split, one an image.
 pub struct FeatureFiles {
     views: Vec<View>,
     stages: usize,
-    files: Vec<Mapped>,
-}
-
-/// One of them.
-struct Mapped {
-    file: PathBuf,
-    tensors: MmapedSafetensors,
-    /// Its size and the time of its last change when it was checked.
-    seen: (u64, SystemTime),
+    files: Vec<Parts>,
 }
 
 impl FeatureFiles {
@@ -64,12 +54,15 @@ impl FeatureFiles {
             // The image as well: a file of another one is as whole.
             let notes = [("key", key.to_owned()), ("image", image.to_string())];
             let notes: Notes = notes.map(|(name, text)| (name.to_owned(), text)).into();
-            let whole = tensor_file::read(&file).is_ok_and(|(_, found)| found == notes);
-            if !whole {
-                tensor_file::write(&file, &named(make(image)?), &notes)?;
-            }
-            let (seen, tensors) = (size_and_time(&file)?, map(&file)?);
-            let all = seen.0.saturating_mul(images as u64);
+            let whole = Parts::checked(&file).ok().filter(|(_, found)| *found == notes);
+            let (parts, _) = match whole {
+                Some(whole) => whole,
+                None => {
+                    tensor_file::write(&file, &named(make(image)?), &notes)?;
+                    Parts::checked(&file)?
+                }
+            };
+            let all = parts.bytes().saturating_mul(images as u64);
             ensure!(
                 image > 0 || all <= folder.limit_bytes,
                 "the features of {images} images take about {} MiB in {}, more than the limit of \
@@ -78,8 +71,8 @@ impl FeatureFiles {
                 own.display(),
                 folder.limit_bytes >> 20
             );
-            stages = tensors.tensors().len() / views.len().max(1);
-            files.push(Mapped { file, tensors, seen });
+            stages = parts.len() / views.len().max(1);
+            files.push(parts);
         }
         Ok(Self { views: views.to_vec(), stages, files })
     }
@@ -88,28 +81,13 @@ impl FeatureFiles {
     ///
     /// # Errors
     ///
-    /// A view that was not made, or a file that was changed since it was checked.
+    /// A view that was not made, or a file that was changed since it was opened.
     pub fn get(&self, image: usize, view: View) -> anyhow::Result<Vec<Tensor>> {
         let at = self.views.iter().position(|&other| other == view);
         let at = at.context("the features of this view were not computed")?;
-        let Mapped { file, tensors, seen } = &self.files[image];
-        let unchanged = || -> anyhow::Result<()> {
-            let what = "changed while the program ran: start again, and it is made anew";
-            ensure!(size_and_time(file)? == *seen, "{}: {what}", file.display());
-            Ok(())
-        };
-        unchanged()?;
-        let load = |stage| Ok(tensors.load(&name(at, stage), &Device::Cpu)?);
-        let maps = (0..self.stages).map(load).collect::<anyhow::Result<_>>()?;
-        unchanged()?;
-        Ok(maps)
+        let names: Vec<String> = (0..self.stages).map(|stage| name(at, stage)).collect();
+        self.files[image].read(&names)
     }
-}
-
-fn size_and_time(file: &Path) -> anyhow::Result<(u64, SystemTime)> {
-    let context = || file.display().to_string();
-    let found = std::fs::metadata(file).with_context(context)?;
-    Ok((found.len(), found.modified().with_context(context)?))
 }
 
 fn name(view: usize, stage: usize) -> String {
@@ -123,16 +101,10 @@ fn named(views: Vec<Vec<Tensor>>) -> Tensors {
     each.collect()
 }
 
-#[allow(unsafe_code, reason = "files are mapped, not read")]
-fn map(file: &Path) -> anyhow::Result<MmapedSafetensors> {
-    // SAFETY: the file was written whole under this name, and this program replaces such files by
-    // renaming alone, which leaves what is mapped as it is.
-    let mapped = unsafe { MmapedSafetensors::new(file) };
-    mapped.with_context(|| file.display().to_string())
-}
-
 #[cfg(test)]
 mod tests {
+    use candle_core::Device;
+
     use super::*;
 
     fn maps(image: usize) -> Vec<Vec<Tensor>> {
@@ -174,22 +146,21 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_changed_or_cut_short_while_it_is_mapped_is_named() {
+    fn a_file_that_is_changed_while_it_is_in_use_is_an_error_and_no_signal() {
         let dir = tempfile::tempdir().unwrap();
         let folder = FeatureFolder { path: dir.path().into(), limit_bytes: 1 << 20 };
-        let file = dir.path().join("a/000001.safetensors");
-        for cut in [0, 1] {
-            let mut make = |image| Ok(maps(image));
-            let files = FeatureFiles::open(&folder, "a", &VIEWS, 3, &mut make).unwrap();
-            let mut bytes = std::fs::read(&file).unwrap();
-            *bytes.last_mut().unwrap() ^= 1;
-            bytes.truncate(bytes.len() - cut);
-            // Later than a clock's step after the file was made.
-            std::thread::sleep(std::time::Duration::from_millis(50));
-            std::fs::write(&file, bytes).unwrap();
-            let message = files.get(1, View::Plain).unwrap_err().to_string();
-            assert!(message.contains("000001.safetensors: changed while"), "{message}");
-            assert!(files.get(0, View::Plain).is_ok());
+        let mut make = |image| Ok(maps(image));
+        let files = FeatureFiles::open(&folder, "a", &VIEWS, 3, &mut make).unwrap();
+        for (image, bytes) in [(0, 0), (1, 100)] {
+            let file = dir.path().join(format!("a/{image:06}.safetensors"));
+            let cut = std::fs::File::options().write(true).open(&file).unwrap();
+            cut.set_len(bytes).unwrap();
+        }
+        std::fs::remove_file(dir.path().join("a/000002.safetensors")).unwrap();
+        for (image, want) in [(0, ": changed while"), (1, ": changed while"), (2, "No such file")] {
+            let message = format!("{:#}", files.get(image, View::Plain).unwrap_err());
+            assert!(message.contains(&format!("{image:06}.safetensors")), "{message}");
+            assert!(message.contains(want), "{message}");
         }
     }
 

@@ -4,6 +4,7 @@ use candle_core::Device;
 use run_record::DatasetFacts;
 use scene_data::{Class, DatasetConfig, FingerprintCache, SceneDataset, Split};
 use seg_metrics::Protocol;
+use standard_streams::message;
 
 use crate::config::{BackboneMode, CellConfig, Flip, ModelConfig};
 use crate::data::{Examples, View};
@@ -77,7 +78,7 @@ impl Loaded {
         found.extend(weights.map(|weights| (WEIGHTS.to_owned(), weights)));
         inputs::hold(&config.fingerprints, &found, config.dataset.name())?;
         let (of, weights) = (pretrained.as_ref(), settings.weights.as_deref());
-        eprintln!("{}", Pretrained::line(of, weights, &config.model, device));
+        message(Pretrained::line(of, weights, &config.model, device));
         let protocol = protocol_of(config)?;
         let device = device.clone();
         let mut loaded = Self { facts, classes, train, val, test, pretrained, protocol, device };
@@ -94,7 +95,7 @@ impl Loaded {
     ) -> anyhow::Result<()> {
         let (parser, _) = self.parser(config, 0)?;
         let images = self.train.len() + self.val.len() + self.test.len();
-        eprintln!("computing the frozen backbone's features of {images} images once");
+        message(format_args!("computing the frozen backbone's features of {images} images once"));
         let progress = Progress::new(images as u64);
         let mirrored: &[View] = match config.training.flip {
             Flip::Off => &[View::Plain],

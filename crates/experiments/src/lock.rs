@@ -18,6 +18,10 @@ use crate::interrupt;
 ///
 /// A file that cannot be written.
 pub(crate) fn take(file: &Path) -> anyhow::Result<Option<File>> {
+    if file.exists() {
+        // A named pipe would wait for ever.
+        whole_files::open(file)?;
+    }
     let lock = File::create(file).with_context(|| file.display().to_string())?;
     match lock.try_lock() {
         Ok(()) => Ok(Some(lock)),

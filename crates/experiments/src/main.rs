@@ -1,5 +1,6 @@
 //! The `experiments` binary; `cargo xtask` builds and calls it.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -13,11 +14,13 @@ use experiments::report;
 use experiments::reproduce::Published;
 use experiments::results::Results;
 use experiments::{
-    compare, compress, datasets, eval, identify, interrupt, jobs, predict, reproduce, score, trial,
+    compare, compress, datasets, eval, identify, interrupt, jobs, predict, reproduce, score,
+    threads, trial,
 };
 use run_record::{Arm, Record, Sweep};
 use scene_data::Split;
 use seg_metrics::Protocol;
+use standard_streams::{READER_GONE, Results as Out, message, reader_is_gone};
 
 #[global_allocator]
 static ALLOCATOR: large_buffers::Allocator = large_buffers::Allocator::new();
@@ -280,26 +283,29 @@ const STACK: usize = 8 << 20;
 /// Runs a command on a thread of rayon's pool: called from any other, every operation of a network
 /// would be handed over to the pool and back, which is a tenth of a small one's time.
 fn run_in_pool(command: Command) -> anyhow::Result<()> {
-    rayon::ThreadPoolBuilder::new().stack_size(STACK).build_global()?;
+    let threads = threads::asked()?;
+    let pool = rayon::ThreadPoolBuilder::new().stack_size(STACK).num_threads(threads);
+    pool.build_global().context("starting the threads")?;
     rayon::scope(|_| run(command))
 }
 
 fn main() -> ExitCode {
-    match run_in_pool(Command::parse()) {
+    match run_in_pool(Command::parse()).and_then(|()| Ok(Out.flush()?)) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if reader_is_gone(error.as_ref()) => READER_GONE.into(),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            message(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the table is this program's output")]
 fn run(command: Command) -> anyhow::Result<()> {
+    let mut out = Out;
     match command {
         Command::Reproduce(args) => {
             interrupt::listen()?;
-            reproduce::reproduce(&args.request()?, &mut std::io::stdout())
+            reproduce::reproduce(&args.request()?, &mut out)
         }
         Command::Run { plan, cell, worker } => {
             interrupt::listen()?;
@@ -310,7 +316,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Report { plan, command, in_the_way } => {
             let way = in_the_way.in_the_way();
-            reproduce::report_plan(&plan, &command, way, &mut std::io::stdout())
+            reproduce::report_plan(&plan, &command, way, &mut out)
         }
         Command::Train {
             config,
@@ -331,9 +337,9 @@ fn run(command: Command) -> anyhow::Result<()> {
                 let config = CellConfig::from_value(&cell.config)
                     .with_context(|| config.display().to_string())?;
                 let (root, weights) = (data_root.as_deref(), weights.as_deref());
-                let (device, out) = (device::open(on.device)?, &mut std::io::stdout());
+                let device = device::open(on.device)?;
                 let steps = trial.unwrap_or(1);
-                return trial::run(&config, seed, root, weights, &device, steps, out);
+                return trial::run(&config, seed, root, weights, &device, steps, &mut out);
             };
             interrupt::listen()?;
             let typed: Vec<String> = std::env::args().skip(1).collect();
@@ -345,17 +351,16 @@ fn run(command: Command) -> anyhow::Result<()> {
                 Settings { data_root, weights, photographs, device, ..Settings::default() };
             let in_the_way = in_the_way.in_the_way();
             let request = reproduce::Request { set, settings, command, in_the_way, ..cell };
-            reproduce::reproduce(&request, &mut std::io::stdout())
+            reproduce::reproduce(&request, &mut out)
         }
-        Command::Data(args) => datasets::run(&args, &mut std::io::stdout()),
-        Command::Compare { records, to, arms, out, in_the_way } => {
+        Command::Data(args) => datasets::run(&args, &mut out),
+        Command::Compare { records, to, arms, out: file, in_the_way } => {
             let way = in_the_way.in_the_way();
-            let file = out.map(|file| OutputFile::claim(&file, way, "compare", "records"));
+            let file = file.map(|file| OutputFile::claim(&file, way, "compare", "records"));
             let file = file.transpose()?;
             let text = compare::markdown(&compare::Request { records, to, arms })?;
             file.map_or(Ok(()), |file| file.write(&text))?;
-            print!("{text}");
-            Ok(())
+            Ok(write!(out, "{text}")?)
         }
         Command::Eval { network, split, other_images, set, save_predictions, in_the_way } => {
             interrupt::listen()?;
@@ -363,32 +368,28 @@ fn run(command: Command) -> anyhow::Result<()> {
             let save_predictions =
                 save_predictions.map(|folder| eval::Saved { folder, in_the_way });
             let request = eval::Request { split, other_images, set, save_predictions, ..network };
-            print!("{}", eval::eval(&request)?);
-            Ok(())
+            Ok(write!(out, "{}", eval::eval(&request)?)?)
         }
         Command::Predict { network, photographs, out_dir, attend, set, in_the_way } => {
             let network = eval::Request { set, ..network.request() };
             let in_the_way = in_the_way.in_the_way();
             let request = predict::Request { network, photographs, out_dir, attend, in_the_way };
-            predict::predict(&request, &mut std::io::stdout())
+            predict::predict(&request, &mut out)
         }
         Command::Compress { network, out_dir, in_the_way } => {
             interrupt::listen()?;
             let (network, in_the_way) = (network.request(), in_the_way.in_the_way());
             let request = compress::Request { network, out_dir, in_the_way };
-            print!("{}", compress::compress(&request)?);
-            Ok(())
+            Ok(write!(out, "{}", compress::compress(&request)?)?)
         }
         Command::Verify { network } => {
             interrupt::listen()?;
-            print!("{}", eval::verify(&network.request())?);
-            Ok(())
+            Ok(write!(out, "{}", eval::verify(&network.request())?)?)
         }
         Command::Identify { records, data_root, weights, out_dir } => {
             interrupt::listen()?;
             let request = identify::Request { records, data_root, weights, out_dir };
-            print!("{}", identify::identify(&request)?);
-            Ok(())
+            Ok(write!(out, "{}", identify::identify(&request)?)?)
         }
         Command::Score { protocol, labels, predictions, json, in_the_way } => {
             let way = in_the_way.in_the_way();
@@ -397,8 +398,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             let scored = score::score(&score::Request { protocol, labels, predictions })?;
             let text = serde_json::to_string_pretty(&scored.json)? + "\n";
             file.map_or(Ok(()), |file| file.write(&text))?;
-            print!("{}", scored.text);
-            Ok(())
+            Ok(write!(out, "{}", scored.text)?)
         }
         Command::Table { records, sweep, out_dir, published, in_the_way } => {
             let (sweep, records) = (Sweep::load(&sweep)?, Record::read_dir(&records)?);
@@ -407,24 +407,25 @@ fn run(command: Command) -> anyhow::Result<()> {
                 let mut outputs = report::claim(&dir, &sweep.name, in_the_way.in_the_way())?;
                 report::write(&mut outputs, &dir, &results, "", published.photographs())?;
             }
-            println!("{}", report::tables(&results));
-            Ok(())
+            Ok(writeln!(out, "{}", report::tables(&results))?)
         }
     }
 }
 
 /// A sweep of one arm, called after the configuration's file, and one seed.
 fn one_cell(file: &Path, seed: u64) -> anyhow::Result<Sweep> {
-    let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
-    let config: toml::Table =
-        text.parse().with_context(|| format!("{}: not a configuration", file.display()))?;
+    let text = whole_files::read_to_string(file, run_record::FILE_BYTES)?;
+    let config: toml::Table = run_record::from_toml(&text, &file.display().to_string())?;
     let stem = file.file_stem().map_or("config".into(), |stem| stem.to_string_lossy());
     let fit = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
     let name: String = stem.chars().map(fit).collect();
     let (about, compare_to, expected) = (String::new(), Vec::new(), None);
     let arm =
         Arm { name: name.clone(), about: about.clone(), config: toml::Table::new(), expected };
-    Ok(Sweep { name, about, seeds: vec![seed], compare_to, config, arms: vec![arm] })
+    let seeds = Vec::new();
+    let mut sweep = Sweep { name, about, seeds, compare_to, config, arms: vec![arm] };
+    sweep.keep_seeds(&[seed])?;
+    Ok(sweep)
 }
 
 /// A place such as `240,180`.

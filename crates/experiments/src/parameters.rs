@@ -97,6 +97,46 @@ impl SimpleBackend for Parameters {
     }
 }
 
+/// Counts the values that a network asks for, and makes none of them.
+#[derive(Clone, Default)]
+pub(crate) struct Counted(Arc<Mutex<BTreeMap<String, u64>>>);
+
+impl Counted {
+    /// A builder whose requests are counted here.
+    pub(crate) fn builder(&self) -> VarBuilder<'static> {
+        VarBuilder::from_backend(Box::new(self.clone()), DType::F32, Device::Cpu)
+    }
+
+    /// Those of all requests so far; what is asked for twice is there once.
+    pub(crate) fn values(&self) -> u64 {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.values().fold(0, |sum, values| sum.saturating_add(*values))
+    }
+}
+
+impl SimpleBackend for Counted {
+    fn get(
+        &self,
+        shape: Shape,
+        name: &str,
+        _init: Init,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Tensor> {
+        let values = shape.dims().iter().fold(1u64, |all, &n| all.saturating_mul(n as u64));
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), values);
+        Tensor::zeros((), dtype, device)?.broadcast_as(shape)
+    }
+
+    fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> Result<Tensor> {
+        bail!("parameter {name}: its shape is not known")
+    }
+
+    fn contains_tensor(&self, _name: &str) -> bool {
+        true
+    }
+}
+
 /// A generator that depends on `seed` and `purpose` alone.
 pub fn generator(seed: u64, purpose: &str) -> ChaCha8Rng {
     let digest = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(purpose).finalize();

@@ -20,7 +20,8 @@ use neck::Neck;
 use crate::branch_scale;
 use crate::config::{AuxiliaryConfig, BackboneMode, BranchScaleKind, ModelConfig};
 use crate::data::Inputs;
-use crate::parameters::Parameters;
+use crate::memory::{self, VALUE};
+use crate::parameters::{Counted, Parameters};
 use crate::pretrained::Pretrained;
 
 /// Image → backbone → stages of the context stride and coarser, resized to it and joined → 1×1
@@ -105,6 +106,9 @@ impl Parser {
         pretrained: Option<&Pretrained>,
         device: &Device,
     ) -> anyhow::Result<(Self, Parameters)> {
+        if device.is_cpu() {
+            Self::check_size(config, classes)?;
+        }
         let own = pretrained.map_or_else(BTreeMap::new, |weights| weights.backbone.clone());
         let prefixed = own.iter().map(|(name, t)| (format!("backbone.{name}"), t.clone()));
         let parameters = Parameters::new(seed, prefixed.collect(), device);
@@ -126,6 +130,41 @@ impl Parser {
             BackboneMode::Trained => (trained(config, &vb, NormMode::Trained)?, 0),
             BackboneMode::FixedNorms => (trained(config, &vb, NormMode::Fixed)?, 0),
         };
+        let parser = Self::assemble(config, classes, (backbone, frozen_parameters), &vb)?;
+        pretrained.map_or(Ok(()), |from| from.give(&parser, &parameters, &config.start_anew))?;
+        Ok((parser, parameters))
+    }
+
+    /// Refuses a network whose parameters cannot fit the memory, before one of them is made.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::build`].
+    pub(crate) fn check_size(config: &ModelConfig, classes: usize) -> anyhow::Result<()> {
+        let bytes = Self::value_count(config, classes)?.saturating_mul(VALUE);
+        memory::check(bytes, || "the parameters of this network take".to_owned())
+    }
+
+    /// How many values its parameters and running statistics have; none is made for it.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::build`].
+    fn value_count(config: &ModelConfig, classes: usize) -> anyhow::Result<u64> {
+        let counted = Counted::default();
+        let vb = counted.builder();
+        let backbone = trained(config, &vb, NormMode::Trained)?;
+        Self::assemble(config, classes, (backbone, 0), &vb)?;
+        Ok(counted.values())
+    }
+
+    /// The network on a backbone, with the other parameters from `vb`.
+    fn assemble(
+        config: &ModelConfig,
+        classes: usize,
+        (backbone, frozen_parameters): (Box<dyn Backbone>, usize),
+        vb: &VarBuilder<'_>,
+    ) -> anyhow::Result<Self> {
         let all = backbone.stages();
         let Stages { skip: skip_at, deep, auxiliary: auxiliary_at } = Stages::of(config, all)?;
         let normed = |inputs: usize, outputs: usize, kernel: usize, name: &str| {
@@ -160,7 +199,7 @@ impl Parser {
             _ => None,
         };
         let stages = skip_at.into_iter().chain(deep).chain(auxiliary_at).collect();
-        let parser = Self {
+        Ok(Self {
             backbone,
             frozen_parameters,
             stages,
@@ -168,9 +207,20 @@ impl Parser {
             neck: Arc::new(Neck { adapter, context }),
             decoder: Arc::new(Decoder { skip, fusion, classifier }),
             auxiliary,
-        };
-        pretrained.map_or(Ok(()), |from| from.give(&parser, &parameters, &config.start_anew))?;
-        Ok((parser, parameters))
+        })
+    }
+
+    /// The same of the widest of all the backbone's maps.
+    pub(crate) fn widest_per_pixel(&self) -> f64 {
+        let of = |stage: &Stage| stage.channels as f64 / (stage.stride as f64).powi(2);
+        self.backbone.stages().iter().map(of).fold(0.0, f64::max)
+    }
+
+    /// Values for each pixel of an image in the feature maps that the rest of the network uses.
+    pub(crate) fn values_per_pixel(&self) -> f64 {
+        let all = self.backbone.stages();
+        let of = |&at: &usize| all[at].channels as f64 / (all[at].stride as f64).powi(2);
+        self.stages.iter().map(of).sum()
     }
 
     /// Where it is; what it is given may be anywhere.

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, ensure};
+use candle_core::utils::cuda_is_available;
 use run_record::{Cell, DeviceChoice, Record, Sweep};
 
 use crate::config::{BackboneMode, CellConfig};
 use crate::feature_files::FeatureFolder;
 use crate::inputs::{self, Fingerprints};
-use crate::parser::Stages;
+use crate::parser::{Parser, Stages};
 use crate::provenance;
 use crate::report::Photographs;
 
@@ -84,6 +85,9 @@ struct File {
     sweep: Sweep,
 }
 
+/// The most bytes that a plan's file may have: those of its sweep, and the names of its cells.
+const FILE_BYTES: u64 = 4 << 20;
+
 impl Plan {
     /// The plan of a sweep's cells on the inputs that are there, each checked; `origin` is what
     /// errors call the sweep.
@@ -122,6 +126,10 @@ impl Plan {
         for (cell, config) in &cells {
             Stages::of(&config.model, &config.model.backbone.stages()?)
                 .with_context(|| context(cell))?;
+            // Seeds have one size, and the classes are not known yet; elsewhere memory is another.
+            if Some(&cell.seed) == sweep.seeds.first() && !cuda_is_available() {
+                Parser::check_size(&config.model, 1).with_context(|| context(cell))?;
+            }
             ensure!(
                 config.model.backbone_mode != BackboneMode::Frozen || settings.weights.is_some(),
                 "model.backbone_mode = \"frozen\" needs pretrained weights: give --weights PATH, \
@@ -181,7 +189,7 @@ impl Plan {
     /// A file that cannot be read, is no plan, or of which this program would make other cells.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
-        let text = std::fs::read_to_string(path).with_context(|| shown.to_string())?;
+        let text = whole_files::read_to_string(path, FILE_BYTES)?;
         let File { cells, inputs, settings, sweep } = toml::from_str(&text).map_err(|error| {
             anyhow!("{shown}: not a plan that this program reads: {}", error.message())
         })?;

@@ -11,13 +11,13 @@ use scene_data::{
     Class, DatasetConfig, LabelFiles, LabelMap, Sample, Split, png_of_classes, png_of_image,
     preview, read_upright,
 };
+use standard_streams::message;
 use whole_files::{InTheWay, Outputs};
 
-use crate::config::EvaluationConfig;
 use crate::data::{Inputs, View, pixels};
 use crate::datasets::with_flag;
 use crate::eval::{self, Trained};
-use crate::evaluate::views::predict_views;
+use crate::evaluate::parts::Parts;
 use crate::outputs::Target;
 use crate::photographs::{self, Found, Photograph};
 use crate::{interrupt, pictures};
@@ -51,18 +51,20 @@ pub fn predict(request: &Request, out: &mut dyn Write) -> anyhow::Result<()> {
     let Request { network, out_dir, attend, .. } = request;
     let Found { photographs, left_out } = photographs::find(&request.photographs, out_dir)?;
     if left_out > 0 {
-        eprintln!("{left_out} files left out that are hidden or no pictures by their ending");
+        message(format_args!(
+            "{left_out} files left out that are hidden or no pictures by their ending"
+        ));
     }
     let trained = eval::load(network)?;
     let classes = classes_of(&trained, network.data_root.as_deref())?;
     let mut outputs = claim(request, &trained.record.cell.file_stem(), &photographs)?;
-    let mut failed = Vec::new();
+    let (mut failed, mut said) = (Vec::new(), Ok(()));
     for Photograph { file, name } in &photographs {
         interrupt::check()?;
         let seen = match see(&trained, &classes, file, *attend) {
             Ok(seen) => seen,
             Err(error) => {
-                eprintln!("{error:#}");
+                message(format_args!("{error:#}"));
                 failed.push(file.display().to_string());
                 continue;
             }
@@ -70,7 +72,10 @@ pub fn predict(request: &Request, out: &mut dyn Write) -> anyhow::Result<()> {
         for (ending, bytes) in &seen.pictures {
             outputs.write(with_ending(name, ending), bytes)?;
         }
-        write!(out, "{}\n{}", file.display(), seen.shares)?;
+        // The pictures of the others are wanted even where nobody reads this.
+        if said.is_ok() {
+            said = write!(out, "{}\n{}", file.display(), seen.shares);
+        }
     }
     ensure!(
         failed.is_empty(),
@@ -79,7 +84,7 @@ pub fn predict(request: &Request, out: &mut dyn Write) -> anyhow::Result<()> {
         photographs.len(),
         failed.join(", ")
     );
-    Ok(())
+    Ok(said?)
 }
 
 /// Claims the files of all photographs before any of them is read.
@@ -124,7 +129,7 @@ fn see(
 ) -> anyhow::Result<Seen> {
     let named = || file.display().to_string();
     let image = read_upright(file)?;
-    let labels = labels_of(trained, &image).with_context(named)?;
+    let labels = labels_of(trained, &image, file).with_context(named)?;
     let shares = shares_of(&labels, classes);
     let overlay = with_legend(&image, &labels, classes, &shares);
     let mut pictures = vec![
@@ -142,10 +147,20 @@ fn see(
     Ok(Seen { pictures, shares: text })
 }
 
-fn labels_of(trained: &Trained, image: &RgbImage) -> anyhow::Result<LabelMap> {
-    let config: &EvaluationConfig = &trained.config.evaluation;
-    let data = predict_views(&trained.parser, image, config)?;
-    Ok(LabelMap { width: image.width() as usize, height: image.height() as usize, data })
+fn labels_of(trained: &Trained, image: &RgbImage, name: &Path) -> anyhow::Result<LabelMap> {
+    let (parts, width, height) = parts_of(trained, image);
+    if !parts.is_whole() {
+        message(format_args!("{}: {}", name.display(), parts.in_words()));
+    }
+    let data = parts.predict(&trained.parser, image, &trained.config.evaluation)?;
+    Ok(LabelMap { width, height, data })
+}
+
+/// How a photograph is seen, its width and height.
+fn parts_of(trained: &Trained, image: &RgbImage) -> (Parts, usize, usize) {
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    let config = &trained.config.evaluation;
+    (Parts::of(&trained.parser, config, [width, height]), width, height)
 }
 
 /// The classes in view and their shares, the largest first.
@@ -180,6 +195,8 @@ fn attention_at(trained: &Trained, image: &RgbImage, at: (u32, u32)) -> anyhow::
     let (x, y) = at;
     let (width, height) = image.dimensions();
     ensure!(x < width && y < height, "--attend {x},{y}: the photograph is {width}×{height} pixels");
+    let (parts, ..) = parts_of(trained, image);
+    ensure!(parts.is_whole(), "--attend needs the whole photograph, but {}", parts.in_words());
     let sample = Sample {
         id: String::new(),
         image: image.clone(),

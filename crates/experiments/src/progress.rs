@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use standard_streams::message;
 
 /// Progress over a known number of steps, on standard error.
 pub struct Progress {
@@ -29,7 +30,7 @@ impl Progress {
 
     /// A plain line above the bar.
     pub fn line(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("{text}"));
+        self.bar.suspend(|| message(text));
     }
 
     /// What the bar says it is doing.

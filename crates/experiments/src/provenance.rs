@@ -1,8 +1,9 @@
 //! What a record was made by and on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use anyhow::Context;
 use run_record::Provenance;
 use sha2::{Digest, Sha256};
 
@@ -62,13 +63,29 @@ pub fn cpu_seconds() -> Option<f64> {
 /// # Errors
 ///
 /// A file that cannot be read.
-pub fn program_sha256() -> std::io::Result<String> {
-    std::env::current_exe().and_then(std::fs::read).map(|bytes| sha256(&bytes))
+pub fn program_sha256() -> anyhow::Result<String> {
+    file_sha256(&std::env::current_exe().context("the path of this program")?)
+}
+
+/// SHA-256 of a file, which is never in memory whole.
+///
+/// # Errors
+///
+/// A file that cannot be read.
+pub fn file_sha256(file: &Path) -> anyhow::Result<String> {
+    let mut sum = Sha256::new();
+    let copied = std::io::copy(&mut whole_files::open(file)?, &mut sum);
+    copied.with_context(|| file.display().to_string())?;
+    Ok(hexadecimal(&sum.finalize()))
 }
 
 /// SHA-256 in hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn output(command: &mut Command) -> Option<String> {

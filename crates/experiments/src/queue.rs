@@ -131,7 +131,7 @@ pub fn run(
             Err(error) => {
                 let message = format!("{error:#}");
                 if !failed.0.contains_key(&message) {
-                    eprintln!("{name} failed: {message}");
+                    standard_streams::message(format_args!("{name} failed: {message}"));
                 }
                 failed.0.entry(message).or_default().push(name);
             }

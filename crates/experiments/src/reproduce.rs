@@ -7,8 +7,9 @@ use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use run_record::{Cell, FINGERPRINTS, Record, Sweep};
+use standard_streams::message;
 use whole_files::{InTheWay, Outputs};
 
 use crate::config::CellConfig;
@@ -117,19 +118,19 @@ pub fn reproduce(request: &Request, out: &mut dyn Write) -> anyhow::Result<()> {
         set_stale_aside(&plan, &mut finished)?;
     }
     if !finished.is_empty() {
-        eprintln!(
+        message(format_args!(
             "{} of {} cells are already finished in {} and are used again",
             finished.len(),
             plan.cells.len(),
             folder.display()
-        );
+        ));
     }
     let is_missing = |cell: &Cell| !finished.contains_key(&cell.file_stem());
     let indices = plan.cells.iter().enumerate().filter(|(_, (cell, _))| is_missing(cell));
     let indices: Vec<usize> = indices.map(|(index, _)| index).collect();
     let missing: Vec<&Cell> = indices.iter().map(|&at| &plan.cells[at].0).collect();
     for line in other_inputs::lines(&plan, &missing)? {
-        eprintln!("{line}");
+        message(line);
     }
     let failed = match &request.launcher {
         _ if indices.is_empty() => Failed::default(),
@@ -219,7 +220,7 @@ fn run_here(
         return Ok(Failed::because("failed, see above", left));
     }
     let said = format!("{} of {jobs} processes ended early ({})", killed.len(), killed.join(", "));
-    eprintln!("{said}");
+    message(&said);
     Ok(Failed::because(&format!("no record, since {said}; the same command goes on"), left))
 }
 
@@ -253,20 +254,23 @@ fn finish(
         cells.iter().filter_map(|(cell, _)| finished.get(&cell.file_stem()).cloned()).collect();
     let results = Results::of(sweep, &records);
     report::write(&mut outputs, out_dir, &results, command, settings.photographs)?;
-    writeln!(out, "{}", report::tables(&results))?;
+    let mut text = format!("{}\n", report::tables(&results));
     let now = provenance::provenance();
     let stale: Vec<&Record> = records.iter().filter(|record| is_stale(record, &now)).collect();
     if !stale.is_empty() {
         let names = stale.iter().map(|record| record.cell.name());
-        writeln!(
-            out,
-            "stale, made by another revision or other dependencies: {}; --refresh runs them again\n",
+        text += &format!(
+            "stale, made by another revision or other dependencies: {}; --refresh runs them again\n\n",
             names.collect::<Vec<_>>().join(", ")
-        )?;
+        );
     }
-    writeln!(out, "report: {}", out_dir.join("report.html").display())?;
-    ensure!(failed.is_empty(), "{failed}");
-    judge(&results, out)
+    text += &format!("report: {}\n", out_dir.join("report.html").display());
+    let judged =
+        if failed.is_empty() { judge(&results, &mut text) } else { Err(anyhow!("{failed}")) };
+    // What went wrong is said whether or not anybody reads the table.
+    let written = out.write_all(text.as_bytes());
+    judged?;
+    Ok(written?)
 }
 
 /// Moves stale records away, so that their cells are run again.
@@ -284,10 +288,10 @@ fn set_stale_aside(plan: &Plan, finished: &mut BTreeMap<String, Record>) -> anyh
     Ok(())
 }
 
-fn judge(results: &Results<'_>, out: &mut dyn Write) -> anyhow::Result<()> {
+fn judge(results: &Results<'_>, text: &mut String) -> anyhow::Result<()> {
     let verdicts = report::verdicts(results);
     for verdict in &verdicts {
-        writeln!(out, "{}", verdict.line)?;
+        *text += &format!("{}\n", verdict.line);
     }
     let outside = verdicts.iter().filter(|verdict| !verdict.within).count();
     ensure!(

@@ -96,18 +96,20 @@ pub fn submit(
     keep_program(&program)?;
     let array = id(array).context("nothing was submitted")?;
     let shown = folder.display();
-    writeln!(
+    // Before its report is submitted, but whoever reads it.
+    let said = writeln!(
         out,
         "job {array}: {} cells of {}, one a task; logs in {shown}/{array}_INDEX.log",
         indices.len(),
         file.display()
-    )?;
+    );
     let report = id(report(&array)).with_context(|| {
         format!(
             "job {array} is submitted, but not the one for its report: give the same command again \
              once it has ended"
         )
     })?;
+    said?;
     writeln!(out, "job {report}: the report, once they have ended; log in {shown}/{report}.log")?;
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! Named tensors in a file that is whole and checked, or an error.
 
+mod parts;
+
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::io::Read;
 use std::path::Path;
 
@@ -10,6 +11,8 @@ use candle_core::{Device, Tensor};
 use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{SafeTensors, View};
 use sha2::{Digest, Sha256};
+
+pub(crate) use parts::Parts;
 
 /// Tensors by name.
 pub(crate) type Tensors = BTreeMap<String, Tensor>;
@@ -90,7 +93,7 @@ fn head_of<'t>(tensors: &'t Tensors, notes: &Notes) -> anyhow::Result<(Vec<u8>, 
 ///
 /// A file that is missing, cut off, changed since it was written, or another program's.
 pub(crate) fn read(file: &Path) -> anyhow::Result<(Tensors, Notes)> {
-    let bytes = fs::read(file).with_context(|| file.display().to_string())?;
+    let bytes = whole_files::read(file, MAX_BYTES)?;
     of_bytes(&bytes).with_context(|| file.display().to_string())
 }
 
@@ -170,6 +173,8 @@ impl Checksum {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn some() -> (Tensors, Notes) {

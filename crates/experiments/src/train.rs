@@ -13,6 +13,7 @@ use crate::config::{EvaluationConfig, TrainingConfig};
 use crate::data::{Epoch, Examples, epoch_order};
 use crate::evaluate::evaluate;
 use crate::interrupt::{self, Interrupted};
+use crate::memory::{self, VALUE};
 use crate::optimizer::Optimizer;
 use crate::parameters::Parameters;
 use crate::parser::Parser;
@@ -70,6 +71,48 @@ pub fn batches(config: &TrainingConfig, train: &Examples) -> anyhow::Result<usiz
     Ok(config.epochs * Batching::of(train, config)?.per_epoch() * config.parts())
 }
 
+/// Refuses what cannot fit the memory whatever else is done: parameters, gradients, the optimizer's
+/// state and the best epoch's copy; of a step the images and the maps that gradients come from.
+///
+/// # Errors
+///
+/// As of [`memory::check`].
+pub(crate) fn check_memory(
+    parser: &Parser,
+    parameters: &Parameters,
+    config: &TrainingConfig,
+    train: &Examples,
+) -> anyhow::Result<()> {
+    if !parser.device().is_cpu() {
+        return Ok(());
+    }
+    let trainable = parameters.trainable();
+    let values: u64 = trainable.values().map(|var| var.elem_count() as u64).sum();
+    memory::check(4 * values * VALUE, || {
+        format!("training the {:.0} M parameters of this network takes", values as f64 / 1e6)
+    })?;
+    let [width, height] = match config.augment.crop_px {
+        [0, 0] => {
+            let sample = train.sample(0)?;
+            [sample.labels.width, sample.labels.height]
+        }
+        crop => crop,
+    };
+    let images = config.batch_size.min(train.len());
+    let smallest = if config.augment.crop_px == [0, 0] { config.augment.scale[0] } else { 1.0 };
+    let pixels = (images * width * height) as f64 * smallest.powi(2);
+    let maps = match config.recompute {
+        true => 0.0,
+        false => parser.values_per_pixel() / config.parts() as f64,
+    };
+    memory::check((pixels * (3.0 + maps)) as u64 * VALUE, || {
+        format!(
+            "training.batch_size = {}: a step of {images} images of {width}×{height} pixels takes",
+            config.batch_size
+        )
+    })
+}
+
 impl Training<'_> {
     /// Trains, from where `states` says, and leaves the network with the parameters of the best
     /// epoch on val.
@@ -80,6 +123,7 @@ impl Training<'_> {
     /// be written, or an interrupt, before which the state is written.
     pub fn run(&self, states: &mut States) -> anyhow::Result<Fit> {
         let Self { parser, parameters, config, seed, train, progress, name, .. } = *self;
+        check_memory(parser, parameters, config, train)?;
         let mut clock = Clock::start();
         let mut optimizer = Optimizer::new(parameters.trainable(), config)?;
         let batching = Batching::of(train, config)?;

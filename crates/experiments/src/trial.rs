@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::Context;
 use candle_core::Device;
 use scene_data::Split;
+use standard_streams::message;
 
 use crate::batching::Batching;
 use crate::clock::Clock;
@@ -17,6 +18,7 @@ use crate::parser::Parser;
 use crate::pretrained::Pretrained;
 use crate::step::Objective;
 use crate::tiles::Cutting;
+use crate::train::check_memory;
 use crate::vanishing::VanishingUnits;
 use crate::{datasets, provenance};
 
@@ -45,8 +47,9 @@ pub fn run(
         None => None,
     };
     let pretrained = pretrained.as_ref();
-    eprintln!("{}", Pretrained::line(pretrained, weights, &config.model, device));
+    message(Pretrained::line(pretrained, weights, &config.model, device));
     let (parser, parameters) = Parser::build(&config.model, classes, seed, pretrained, device)?;
+    check_memory(&parser, &parameters, &config.training, &train)?;
     let trainable = parameters.trainable();
     let count: usize = trainable.values().map(|var| var.elem_count()).sum();
     writeln!(

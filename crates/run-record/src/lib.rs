@@ -32,6 +32,7 @@
 //! a process that only lists or compares cells needs no tensors.
 
 mod cell;
+mod check;
 mod class_table;
 mod device;
 mod error;
@@ -52,5 +53,5 @@ pub use record::{
     DatasetFacts, DistanceBin, EpochPoint, ImageCounts, Metrics, Provenance, RECORD_VERSION,
     Record, Timing,
 };
-pub use sweep::{Arm, Expected, Sweep};
-pub use tables::{merge, remove_path, set_path};
+pub use sweep::{Arm, Expected, FILE_BYTES, Sweep};
+pub use tables::{from_toml, merge, remove_path, set_path};

@@ -9,9 +9,14 @@
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     /// Below this share of letters in place, a suggestion confuses more than it helps.
     const SIMILAR: f64 = 0.45;
+    /// Longer words are no slip; to compare two takes the product of their lengths.
+    const LONGEST: usize = 200;
     let wanted = word.to_lowercase();
     let mut best: Option<(f64, &str)> = None;
-    for candidate in candidates {
+    if word.len() > LONGEST {
+        return None;
+    }
+    for candidate in candidates.into_iter().filter(|candidate| candidate.len() <= LONGEST) {
         let known = candidate.to_lowercase();
         let mut score = strsim::normalized_damerau_levenshtein(&wanted, &known);
         // "attention" is a fair way to ask for "dense-attention".

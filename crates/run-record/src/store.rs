@@ -11,6 +11,10 @@ use crate::cell::write_canonical;
 use crate::names::check_name;
 use crate::{Error, RECORD_VERSION, Record, Result};
 
+/// The most bytes that a record's file may have: those of sets of a few thousand images have some
+/// millions.
+const FILE_BYTES: u64 = 32 << 20;
+
 impl Record {
     /// Writes the record into `dir` as `<stem>.json` and returns that path.
     ///
@@ -40,7 +44,7 @@ impl Record {
     /// A file that cannot be read, is damaged, is of another version, or was edited.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = fs::read(path).map_err(|source| Error::Io { file: path.to_owned(), source })?;
+        let bytes = whole_files::read(path, FILE_BYTES)?;
         Self::from_bytes(&bytes).map_err(|problem| Error::Record { file: path.to_owned(), problem })
     }
 
@@ -132,6 +136,7 @@ impl Record {
         let record: Self = serde_json::from_value(content).map_err(damaged)?;
         // Files are called after it, also by whoever only reads the record.
         check_name("cell.arm", &record.cell.arm)?;
+        record.check()?;
         let hash = record.cell.hash();
         if record.cell_hash != hash {
             return Err(format!(

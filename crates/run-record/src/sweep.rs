@@ -7,8 +7,8 @@ use toml::{Table, Value};
 
 use crate::cell::json_from_toml;
 use crate::names::check_name;
-use crate::tables::{merge, remove_path, set_path};
-use crate::{Cell, Error, Result, nearest, with_nearest};
+use crate::tables::{from_toml, merge, remove_path, set_path};
+use crate::{Cell, Error, Result, nearest};
 
 /// An experiment in many cells: every arm with every seed.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -59,6 +59,16 @@ pub struct Expected {
     pub tolerance: f64,
 }
 
+/// The most bytes that a sweep's or a configuration's file may have; parsed, it takes a hundred times
+/// as many.
+pub const FILE_BYTES: u64 = 1 << 20;
+
+/// The most cells, arms times seeds.
+const CELLS: usize = 10_000;
+
+/// The most parts of a key that is set.
+const DEPTH: usize = 32;
+
 impl Sweep {
     /// Reads a sweep's file.
     ///
@@ -67,8 +77,7 @@ impl Sweep {
     /// A file that cannot be read, and everything [`Sweep::parse`] refuses.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| Error::Io { file: path.to_owned(), source })?;
+        let text = whole_files::read_to_string(path, FILE_BYTES)?;
         Self::parse(&text, &path.display().to_string())
     }
 
@@ -80,12 +89,7 @@ impl Sweep {
     /// known one); no arms or seeds; a name that is empty, used twice or unfit for a file; a
     /// `compare_to` that is no arm; a number that is not finite.
     pub fn parse(text: &str, origin: &str) -> Result<Self> {
-        let sweep: Self = toml::from_str(text).map_err(|error| {
-            let before = error.span().map_or("", |span| text.get(..span.start).unwrap_or(""));
-            let line = before.matches('\n').count() + 1;
-            let message = with_nearest(&error.message().trim().replace('\n', " "));
-            Error::Toml { origin: origin.to_owned(), line, message }
-        })?;
+        let sweep: Self = from_toml(text, origin)?;
         sweep.check(origin)?;
         Ok(sweep)
     }
@@ -127,7 +131,13 @@ impl Sweep {
     ///
     /// No seed, or one given twice.
     pub fn keep_seeds(&mut self, seeds: &[u64]) -> Result<()> {
+        let cells = self.arms.len().saturating_mul(seeds.len());
+        let few = || match cells {
+            ..=CELLS => Ok(()),
+            _ => Err(format!("{cells} cells; expected at most {CELLS}")),
+        };
         check_seeds(seeds)
+            .and_then(|()| few())
             .map_err(|problem| Error::Sweep { origin: format!("sweep {}", self.name), problem })?;
         let sorted = |seeds: &[u64]| seeds.iter().copied().collect::<BTreeSet<u64>>();
         if sorted(seeds) != sorted(&self.seeds) {
@@ -148,11 +158,17 @@ impl Sweep {
     /// Text without `=`, an empty key, a key below something that is not a table, or a number that
     /// is not finite; the sweep is then unchanged.
     pub fn set(&mut self, change: &str) -> Result<()> {
-        let refuse = |problem: String| Error::Set { change: change.to_owned(), problem };
+        let refuse = |problem: String| Error::Set { change: shortened(change), problem };
         let (key, value) = change.split_once('=').ok_or_else(|| {
             refuse("expected KEY=VALUE, for example training.epochs=3".to_owned())
         })?;
         let path: Vec<&str> = key.split('.').map(str::trim).collect();
+        if path.len() > DEPTH {
+            let parts = path.len();
+            return Err(refuse(format!(
+                "a key of {parts} parts; configurations have at most {DEPTH}"
+            )));
+        }
         let value = value_from_text(value.trim());
         check_finite(&value, &mut path.clone()).map_err(refuse)?;
 
@@ -213,6 +229,10 @@ impl Sweep {
         if self.arms.is_empty() {
             return Err("no arms; a sweep needs at least one [[arm]]".to_owned());
         }
+        let (arms, seeds) = (self.arms.len(), self.seeds.len());
+        if arms.saturating_mul(seeds) > CELLS {
+            return Err(format!("{arms} arms with {seeds} seeds; expected at most {CELLS} cells"));
+        }
         check_tables(&self.config, &mut vec!["config"])?;
         let mut seen = BTreeSet::new();
         for arm in &self.arms {
@@ -243,8 +263,12 @@ fn check_seeds(seeds: &[u64]) -> Result<(), String> {
         return Err("no seeds; expected at least one, as in seeds = [0, 1, 2]".to_owned());
     }
     let mut seen = BTreeSet::new();
-    match seeds.iter().find(|seed| !seen.insert(**seed)) {
-        Some(twice) => Err(format!("seed {twice} is given twice")),
+    if let Some(twice) = seeds.iter().find(|seed| !seen.insert(**seed)) {
+        return Err(format!("seed {twice} is given twice"));
+    }
+    // A plan is TOML, whose integers have a sign.
+    match seeds.iter().find(|seed| i64::try_from(**seed).is_err()) {
+        Some(large) => Err(format!("seed {large}: expected at most {}", i64::MAX)),
         None => Ok(()),
     }
 }
@@ -267,6 +291,15 @@ fn check_finite<'a>(value: &'a Value, path: &mut Vec<&'a str>) -> Result<(), Str
         Value::Array(values) => values.iter().try_for_each(|value| check_finite(value, path)),
         Value::Table(table) => check_tables(table, path),
         _ => Ok(()),
+    }
+}
+
+/// The beginning of a text that may be long, for a message.
+fn shortened(text: &str) -> String {
+    const SHOWN: usize = 200;
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 

@@ -1,6 +1,23 @@
 //! Deep changes of TOML tables.
 
+use serde::de::DeserializeOwned;
 use toml::{Table, Value};
+
+use crate::{Error, Result, with_nearest};
+
+/// Reads TOML; `origin` is what errors call it.
+///
+/// # Errors
+///
+/// [`Error::Toml`]: one line with the number of that in the text, and the nearest known key.
+pub fn from_toml<T: DeserializeOwned>(text: &str, origin: &str) -> Result<T> {
+    toml::from_str(text).map_err(|error| {
+        let before = error.span().map_or("", |span| text.get(..span.start).unwrap_or(""));
+        let line = before.matches('\n').count() + 1;
+        let message = with_nearest(&error.message().trim().replace('\n', " "));
+        Error::Toml { origin: origin.to_owned(), line, message }
+    })
+}
 
 /// Lays `over` on `base`: tables are merged key by key at every depth, anything else replaces, and
 /// so does a table of another `kind`, whose keys are others.

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use run_record::{
-    Cell, ClassFacts, ClassTable, DatasetFacts, EpochPoint, Error, ImageCounts, LabelForm, Metrics,
-    Normalisation, Provenance, RECORD_VERSION, Record, Timing,
+    Cell, ClassFacts, ClassTable, DatasetFacts, DistanceBin, EpochPoint, Error, ImageCounts,
+    LabelForm, Metrics, Normalisation, Provenance, RECORD_VERSION, Record, Timing,
 };
 use serde_json::json;
 
@@ -20,6 +20,7 @@ fn record(arm: &str, seed: u64) -> Record {
         formerly: None,
         dataset: DatasetFacts {
             name: "beacons".into(),
+            classes: vec!["a".into(), "b".into()],
             class_table: Some(ClassTable {
                 labels: LabelForm::Indices,
                 classes: vec![ClassFacts {
@@ -48,7 +49,7 @@ fn record(arm: &str, seed: u64) -> Record {
         val_miou_percent: 1e-9 / 7.0,
         curve: vec![EpochPoint { epoch: 1, train_loss: 0.7, ..EpochPoint::default() }],
         distance: Vec::new(),
-        images: vec![ImageCounts { id: "0".into(), counts: vec![0, 5, 3, u64::MAX] }],
+        images: vec![ImageCounts { id: "0".into(), counts: vec![0, 5, 3, 1 << 44] }],
         provenance: Provenance::default(),
         earlier: Vec::new(),
         timing: Timing::default(),
@@ -175,6 +176,43 @@ fn inputs_are_known_if_the_cells_hash_holds_all_of_them() {
     assert!(known.is_of_known_inputs());
     known.weights_sha256 = Some("00".into());
     assert!(!known.is_of_known_inputs(), "its weights' values are not in the hash");
+}
+
+#[test]
+fn numbers_that_cannot_be_added_up_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let bin = |from_px, to_px, pixels, correct| DistanceBin { from_px, to_px, pixels, correct };
+    let changes: [fn(&mut Record, DistanceBin); 7] = [
+        |record, _| record.dataset.classes = vec![String::new(); 256],
+        |record, _| record.images[0].counts = vec![6, 1],
+        |record, _| record.images[0].counts = vec![0, u64::MAX],
+        |record, _| record.images[0].counts = vec![0, 1, 2],
+        |record, bin| record.distance = vec![DistanceBin { from_px: u64::MAX, ..bin }],
+        |record, bin| record.distance = vec![DistanceBin { to_px: u64::MAX, ..bin }],
+        |record, bin| record.distance = vec![DistanceBin { pixels: u64::MAX, ..bin }],
+    ];
+    for (nth, change) in changes.into_iter().enumerate() {
+        let mut changed = record("a", nth as u64);
+        change(&mut changed, bin(0, 8, 3, 2));
+        let message = changed.write_atomically(dir.path()).unwrap_err().to_string();
+        assert!(message.contains("a-seed"), "{message}");
+        assert_eq!(names(dir.path()), Vec::<String>::new());
+        // As whoever crafts one would write it.
+        let file = dir.path().join("crafted.json");
+        fs::write(&file, serde_json::to_string(&changed).unwrap()).unwrap();
+        let refused = Record::read(&file);
+        fs::remove_file(&file).unwrap();
+        assert!(matches!(refused, Err(Error::Record { .. })), "{nth}: {refused:?}");
+    }
+}
+
+#[test]
+fn a_record_larger_than_any_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("large.json");
+    fs::File::create(&file).unwrap().set_len(33 << 20).unwrap();
+    let message = Record::read(&file).unwrap_err().to_string();
+    assert!(message.contains("large.json has more than the 33554432 bytes"), "{message}");
 }
 
 #[test]

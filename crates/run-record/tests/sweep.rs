@@ -147,6 +147,22 @@ fn arms_and_seeds_are_narrowed() {
 }
 
 #[test]
+fn more_than_anybody_writes_is_refused() {
+    let mut sweep = sweep();
+    let message = sweep.keep_seeds(&[1 << 63]).unwrap_err().to_string();
+    assert!(message.contains("seed 9223372036854775808: expected at most"), "{message}");
+    let many: Vec<u64> = (0..10_000).collect();
+    let message = sweep.keep_seeds(&many).unwrap_err().to_string();
+    assert!(message.contains("20000 cells; expected at most 10000"), "{message}");
+    let key = vec!["a"; 30_000].join(".");
+    let message = sweep.set(&format!("{key}=1")).unwrap_err().to_string();
+    assert!(message.contains("a key of 30000 parts") && message.len() < 500, "{message}");
+    // Two long words would take a table of their product.
+    let word = "x".repeat(100_000);
+    assert_eq!(run_record::nearest(&word, [&*format!("{word}y")]), None);
+}
+
+#[test]
 fn an_unknown_arm_is_answered_with_the_nearest_and_all() {
     let mut narrowed = sweep();
     let error = narrowed.keep_arms(&["plain", "dense-maen"]).unwrap_err();

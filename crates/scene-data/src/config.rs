@@ -119,6 +119,19 @@ impl DatasetConfig {
         })
     }
 
+    /// Checks the options, as far as they can be without the files.
+    ///
+    /// # Errors
+    ///
+    /// One that cannot work, named.
+    pub fn check(&self) -> Result<(), Error> {
+        match self {
+            Self::Beacons(config) => config.check(),
+            Self::PascalContext(config) => pascal_context::table(config).map(drop),
+            Self::CamVid(_) | Self::Ade20k {} | Self::Cityscapes {} | Self::Folder {} => Ok(()),
+        }
+    }
+
     /// The names of all datasets.
     pub const NAMES: [&str; 6] =
         ["beacons", "camvid", "ade20k", "pascal-context", "cityscapes", "folder"];

@@ -5,7 +5,7 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use crate::class_table::ClassTable;
-use crate::on_disk::{Listing, OnDisk, Pair};
+use crate::on_disk::{LIST_BYTES, Listing, OnDisk, Pair};
 use crate::pascal_context;
 use crate::writing::{Depth, write_file, write_png};
 use crate::{ContextLabels, Error, IGNORE, LabelMap, PascalContextConfig, Split};
@@ -44,7 +44,7 @@ pub fn convert_pascal_context(
         let voc = listing.pairs[0].image.parent().and_then(Path::parent).unwrap_or(root);
         let list = voc.join("ImageSets/SegmentationContext").join(format!("{split}.txt"));
         // A list of other images is the user's own.
-        match std::fs::read(&list) {
+        match whole_files::read(&list, LIST_BYTES) {
             Ok(there) if there != ids.as_bytes() => Err(Error::ListInTheWay { file: list }),
             _ => Ok((voc.to_path_buf(), listing, list, ids)),
         }

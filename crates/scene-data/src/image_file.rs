@@ -30,7 +30,8 @@ impl Photograph {
         }
         let image_error = |source| Error::Image { file: file.to_path_buf(), source };
         let reader = ImageReader::new(Cursor::new(&bytes)).with_guessed_format();
-        let reader = reader.map_err(Error::io(file))?;
+        let mut reader = reader.map_err(Error::io(file))?;
+        reader.limits(besides_pixels());
         let mut decoder = reader.into_decoder().map_err(image_error)?;
         let (width, height) = decoder.dimensions();
         if u64::from(width) * u64::from(height) > MAX_PIXELS {
@@ -100,7 +101,8 @@ pub fn read_upright(file: &Path) -> Result<RgbImage, Error> {
 /// Columns and rows of a picture, from its head.
 pub(crate) fn image_size(file: &Path) -> Result<[usize; 2], Error> {
     let head = BufReader::new(whole_files::open(file)?);
-    let reader = ImageReader::new(head).with_guessed_format().map_err(Error::io(file))?;
+    let mut reader = ImageReader::new(head).with_guessed_format().map_err(Error::io(file))?;
+    reader.limits(besides_pixels());
     let size = reader.into_dimensions();
     let (width, height) =
         size.map_err(|source| Error::Image { file: file.to_path_buf(), source })?;
@@ -110,4 +112,12 @@ pub(crate) fn image_size(file: &Path) -> Result<[usize; 2], Error> {
 /// Reads a file whole, if it is not absurdly large.
 pub(crate) fn read_file(file: &Path) -> Result<Vec<u8>, Error> {
     whole_files::read(file, MAX_FILE_BYTES).map_err(Error::File)
+}
+
+/// What a decoder may take besides the pixels: a colour profile of a few bytes may unpack to
+/// gigabytes.
+fn besides_pixels() -> Limits {
+    let mut limits = Limits::no_limits();
+    limits.max_alloc = Some(16 << 20);
+    limits
 }

@@ -88,6 +88,9 @@ fn read_raw(file: &Path) -> Result<Raw, Error> {
     let input = BufReader::new(whole_files::open(file).map_err(Error::File)?);
     let mut decoder = png::Decoder::new(input);
     decoder.set_transformations(Transformations::IDENTITY);
+    // A profile or a text of a few bytes may unpack to gigabytes, and no label depends on them.
+    decoder.set_ignore_iccp_chunk(true);
+    decoder.set_ignore_text_chunk(true);
     let header = decoder.read_header_info().map_err(png_error)?;
     let (width, height) = (header.width, header.height);
     let (color, depth) = (header.color_type, header.bit_depth);

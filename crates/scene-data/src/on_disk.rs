@@ -10,7 +10,7 @@ use crate::image_file::{Photograph, image_size};
 use crate::layout::Layout;
 use crate::scan::LeftOut;
 use crate::{Class, Error, FingerprintCache, LabelValues, Sample, SceneDataset, U16Map};
-use crate::{MAX_FILE_BYTES, fingerprint, read_png_u16};
+use crate::{fingerprint, read_png_u16};
 
 /// A photograph and its label file.
 #[derive(Debug, Clone)]
@@ -161,9 +161,12 @@ pub(crate) fn list_lines(file: &Path) -> Result<Vec<(usize, String)>, Error> {
     Ok(lines)
 }
 
+/// The most bytes that a list may have: twenty thousand images have two million.
+pub(crate) const LIST_BYTES: u64 = 16 << 20;
+
 /// A list or a configuration as text, without a byte-order mark.
 pub(crate) fn read_text(file: &Path) -> Result<String, Error> {
-    let text = whole_files::read_to_string(file, MAX_FILE_BYTES).map_err(Error::File)?;
+    let text = whole_files::read_to_string(file, LIST_BYTES).map_err(Error::File)?;
     // UTF-16 of plain letters, where nothing marks it.
     if text.contains('\0') {
         return Err(Error::NotText { file: file.to_path_buf() });

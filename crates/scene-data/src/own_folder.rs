@@ -6,12 +6,15 @@ use std::path::{Component, Path, PathBuf};
 use crate::class_table::{ClassTable, Row};
 use crate::encoding::Encoding;
 use crate::layout::{Layout, describe};
-use crate::on_disk::{Listing, read_text};
+use crate::on_disk::Listing;
 use crate::scan::{LeftOut, pairs};
 use crate::{Error, IGNORE, Split};
 
 /// The file that describes the folder.
 pub(crate) const DESCRIPTION: &str = "dataset.toml";
+
+/// The most bytes that it may have: 255 classes and three splits have some thousands.
+const DESCRIPTION_BYTES: u64 = 1 << 20;
 
 /// Endings of photographs.
 const ENDINGS: [&str; 3] = ["jpg", "jpeg", "png"];
@@ -69,7 +72,7 @@ pub(crate) fn table_of(root: &Path) -> Result<ClassTable, Error> {
 }
 
 fn read(file: &Path) -> Result<Description, Error> {
-    let text = read_text(file)?;
+    let text = whole_files::read_to_string(file, DESCRIPTION_BYTES)?;
     toml::from_str(&text).map_err(|error| {
         let before = error.span().map_or("", |span| &text[..span.start]);
         let line = before.matches('\n').count() + 1;

@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde_json::Value;
 
 /// Each member with the members it may depend on; `None` for any.
-const ARROWS: [(&str, Option<&[&str]>); 14] = [
+const ARROWS: [(&str, Option<&[&str]>); 15] = [
     ("attention", Some(&["grid-ops"])),
     ("backbone", Some(&["grid-ops", "whole-files"])),
     ("benches", None),
@@ -23,6 +23,7 @@ const ARROWS: [(&str, Option<&[&str]>); 14] = [
             "run-record",
             "scene-data",
             "seg-metrics",
+            "standard-streams",
             "whole-files",
         ]),
     ),
@@ -31,14 +32,15 @@ const ARROWS: [(&str, Option<&[&str]>); 14] = [
     ("run-record", Some(&["whole-files"])),
     ("scene-data", Some(&["whole-files"])),
     ("seg-metrics", Some(&[])),
+    ("standard-streams", Some(&[])),
     ("testkit", Some(&[])),
     ("whole-files", Some(&[])),
-    ("xtask", Some(&["run-record", "whole-files"])),
+    ("xtask", Some(&["run-record", "standard-streams", "whole-files"])),
 ];
 
 /// Members that build without tensors, their tests included.
-const WITHOUT_TENSORS: [&str; 5] =
-    ["run-record", "scene-data", "seg-metrics", "whole-files", "xtask"];
+const WITHOUT_TENSORS: [&str; 6] =
+    ["run-record", "scene-data", "seg-metrics", "standard-streams", "whole-files", "xtask"];
 
 /// A member of the workspace as cargo describes it.
 pub(super) struct Member {

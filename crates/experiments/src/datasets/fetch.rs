@@ -1,13 +1,14 @@
 //! Downloads that go on where they stopped, and are used only if their checksum is the known one.
 
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use sha1::{Digest, Sha1};
+use standard_streams::message;
 
 use crate::progress::Progress;
 
@@ -28,6 +29,12 @@ pub(super) const ADE20K: Archive = Archive {
 /// Connections that may break before a download is given up; what has come is kept.
 const TRIES: usize = 5;
 
+/// More than any archive here has.
+const MOST_BYTES: u64 = 8 << 30;
+
+/// A connection on which nothing comes for so long is broken.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Downloads an archive into `folder`, unless it is there whole already.
 pub(super) fn download(
     archive: &Archive,
@@ -36,7 +43,7 @@ pub(super) fn download(
 ) -> anyhow::Result<PathBuf> {
     let file = folder.join(archive.name);
     if file.is_file() {
-        eprintln!("{} is there already", file.display());
+        message(format_args!("{} is there already", file.display()));
         return check(&file, archive);
     }
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
@@ -44,7 +51,7 @@ pub(super) fn download(
     let url = url.unwrap_or(archive.url);
     let mut pause = Duration::from_millis(500);
     for left in (0..TRIES).rev() {
-        match go_on(url, &part) {
+        match go_on(url, &part, PATIENCE) {
             Ok(()) => break,
             Err(error) if left == 0 => {
                 return Err(error.context(format!(
@@ -53,7 +60,7 @@ pub(super) fn download(
                 )));
             }
             Err(error) => {
-                eprintln!("{error:#}; trying again");
+                message(format_args!("{error:#}; trying again"));
                 std::thread::sleep(pause);
                 pause *= 2;
             }
@@ -68,13 +75,21 @@ pub(super) fn download(
     Ok(file)
 }
 
-/// One connection: appends to `part` what it lacks.
-fn go_on(url: &str, part: &Path) -> anyhow::Result<()> {
+/// One connection: appends to `part` what it lacks; broken off where nothing comes for so long.
+fn go_on(url: &str, part: &Path, patience: Duration) -> anyhow::Result<()> {
+    if part.exists() {
+        // A named pipe would wait for ever.
+        whole_files::open(part)?;
+    }
     let mut output = OpenOptions::new().create(true).append(true).open(part)?;
     let have = output.metadata()?.len();
     let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_connect(Some(Duration::from_secs(30)))
+        .timeout_resolve(Some(patience))
+        .timeout_connect(Some(patience))
+        .timeout_recv_response(Some(patience))
+        // However long the whole takes, as long as something comes.
         .timeout_recv_body(None)
+        .timeout_per_read(Some(patience))
         .http_status_as_error(false)
         .build()
         .into();
@@ -110,6 +125,7 @@ fn go_on(url: &str, part: &Path) -> anyhow::Result<()> {
         output.write_all(&buffer[..count]).with_context(|| part.display().to_string())?;
         progress.advance(((written + count as u64) >> 20) - (written >> 20));
         written += count as u64;
+        ensure!(written <= MOST_BYTES, "more than {} GiB came: no such archive", MOST_BYTES >> 30);
     }
     progress.finish();
     output.sync_all()?;
@@ -121,7 +137,7 @@ fn go_on(url: &str, part: &Path) -> anyhow::Result<()> {
 
 /// Holds an archive against its published checksum.
 pub(super) fn check(file: &Path, archive: &Archive) -> anyhow::Result<PathBuf> {
-    let mut input = File::open(file).with_context(|| file.display().to_string())?;
+    let mut input = whole_files::open(file)?;
     let progress = Progress::new(input.metadata()?.len() >> 20);
     progress.doing("checksum");
     let mut hash = Sha1::new();
@@ -279,6 +295,34 @@ mod tests {
         assert_eq!(text.len(), 17 * 500);
         // A second call downloads nothing.
         assert_eq!(download(&archive, Some("http://127.0.0.1:1/"), dir.path())?, file);
+        Ok(())
+    }
+
+    /// Takes every connection and never says a word, or no more than the beginning.
+    fn stall(beginning: &'static str) -> anyhow::Result<String> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let url = format!("http://{}/archive.zip", listener.local_addr()?);
+        std::thread::spawn(move || {
+            let mut kept = Vec::new();
+            for mut stream in listener.incoming().flatten() {
+                let _ = stream.write_all(beginning.as_bytes());
+                kept.push(stream);
+            }
+        });
+        Ok(url)
+    }
+
+    #[test]
+    fn a_server_that_says_nothing_more_is_given_up() -> anyhow::Result<()> {
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nPK";
+        for beginning in ["", head] {
+            let (url, dir) = (stall(beginning)?, tempfile::tempdir()?);
+            let part = dir.path().join("archive.zip.part");
+            let start = std::time::Instant::now();
+            let given_up = go_on(&url, &part, Duration::from_millis(300)).unwrap_err();
+            assert!(start.elapsed() < Duration::from_secs(20), "{given_up:#}");
+            assert!(format!("{given_up:#}").contains("timeout"), "{given_up:#}");
+        }
         Ok(())
     }
 

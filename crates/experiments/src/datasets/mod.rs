@@ -14,6 +14,7 @@ use scene_data::{
     DatasetConfig, Layout, SceneDataset, Split, convert_pascal_context, png_of_image, preview,
     synth,
 };
+use standard_streams::message;
 
 use crate::outputs::{Overwrite, Target, check_open};
 use crate::progress::Progress;
@@ -175,7 +176,7 @@ impl Named {
             let parsed = line.parse::<toml::Table>();
             // A word needs no quotes.
             let parsed = parsed.or_else(|_| format!("{key} = {text:?}").parse::<toml::Table>());
-            value.extend(parsed.with_context(|| format!("cannot set `{change}`"))?);
+            value.extend(parsed.ok().with_context(|| format!("cannot set `{change}`"))?);
         }
         let config = value.try_into::<DatasetConfig>();
         config.map_err(|e| anyhow::anyhow!(run_record::with_nearest(&e.to_string())))
@@ -208,7 +209,7 @@ pub fn open(
 ) -> anyhow::Result<Box<dyn SceneDataset>> {
     let dataset = config.open(data_root, split).map_err(with_flag)?;
     if let Some(left_out) = dataset.left_out() {
-        eprintln!("{} {split}: left out: {left_out}", dataset.name());
+        message(format_args!("{} {split}: left out: {left_out}", dataset.name()));
     }
     Ok(dataset)
 }

@@ -1,5 +1,6 @@
 //! Scores a parser on a split: matrices, never predictions, are kept.
 
+pub(crate) mod parts;
 pub(crate) mod views;
 
 use std::time::Instant;
@@ -12,6 +13,7 @@ use seg_metrics::{ConfusionMatrix, Protocol};
 use crate::config::EvaluationConfig;
 use crate::data::{Examples, Inputs, View, pixels};
 use crate::interrupt;
+use crate::memory;
 use crate::parser::{Parser, Phase};
 
 /// Width of a bin of distances to the beacon, in pixels.
@@ -128,6 +130,12 @@ pub fn predict(
     config: &EvaluationConfig,
 ) -> anyhow::Result<Vec<u8>> {
     let sample = examples.sample(index)?;
+    let size = [sample.labels.width, sample.labels.height];
+    if parser.device().is_cpu() {
+        memory::check(parts::least_bytes(parser, config, size), || {
+            format!("{}: to see an image of {}×{} pixels takes", sample.id, size[0], size[1])
+        })?;
+    }
     if !views::is_plain(config) {
         return views::predict_views(parser, &sample.image, config);
     }

@@ -106,9 +106,22 @@ pub(super) fn is_plain(config: &EvaluationConfig) -> bool {
     config.window_px == [0, 0] && config.scales == [1.0] && config.mirror == Mirror::Off
 }
 
+/// Sides of windows: fewer pixels are no view of a scene, more than any image has is a slip.
+const WINDOWS: std::ops::RangeInclusive<usize> = 16..=65_536;
+
+/// The most sizes in which an image is seen.
+const SCALES: usize = 32;
+
 /// Checks that images can be seen so.
 pub(crate) fn check(config: &EvaluationConfig) -> anyhow::Result<()> {
     let EvaluationConfig { window_px, window_stride_px, scales, .. } = config;
+    ensure!(
+        window_px.iter().all(|side| *side == 0 || WINDOWS.contains(side)),
+        "evaluation.window_px = {window_px:?}: expected {} to {} columns and rows, or 0, 0 for \
+         whole images",
+        WINDOWS.start(),
+        WINDOWS.end()
+    );
     for (side, (&window, &stride)) in window_px.iter().zip(window_stride_px).enumerate() {
         ensure!(
             window == 0 || (1..=window).contains(&stride),
@@ -122,8 +135,10 @@ pub(crate) fn check(config: &EvaluationConfig) -> anyhow::Result<()> {
     );
     let fine = |scale: &f64| (0.1..=4.0).contains(scale);
     ensure!(
-        !scales.is_empty() && scales.iter().all(fine),
-        "evaluation.scales = {scales:?}: expected factors of 0.1 to 4"
+        (1..=SCALES).contains(&scales.len()) && scales.iter().all(fine),
+        "evaluation.scales: expected 1 to {SCALES} factors of 0.1 to 4, found {} of them{}",
+        scales.len(),
+        scales.iter().find(|scale| !fine(scale)).map_or(String::new(), |s| format!(", one {s}"))
     );
     Ok(())
 }

@@ -135,10 +135,13 @@ fn accuracy_percent(arm: &Arm<'_>, index: usize) -> Option<f64> {
     (matrix.total() > 0).then(|| 100.0 * right as f64 / matrix.total() as f64)
 }
 
+/// The most bytes of the file of the classes' colours.
+const CLASSES_BYTES: u64 = 1 << 20;
+
 /// The classes' colours, where they were kept and can be read.
 fn legend(set: &PicturedSet<'_>) -> Markup {
     let file = set.folder.join("classes.json");
-    let text = std::fs::read(&file).unwrap_or_default();
+    let text = whole_files::read(&file, CLASSES_BYTES).unwrap_or_default();
     let Ok(classes) = serde_json::from_slice::<Vec<Value>>(&text) else { return html! {} };
     let of = |class: &Value| -> Option<(String, [u64; 3])> {
         let channel = |at: usize| class["color"][at].as_u64().filter(|value| *value < 256);
@@ -165,8 +168,7 @@ fn legend(set: &PicturedSet<'_>) -> Markup {
 /// A picture's file as a data URI, no wider than [`WIDTH`]; `None` if it is not there or damaged, which
 /// costs the picture and not the report.
 fn embedded(file: &Path, kind: Kind) -> anyhow::Result<Option<String>> {
-    let Ok(picture) = image::open(file) else { return Ok(None) };
-    let picture = picture.into_rgb8();
+    let Ok(picture) = scene_data::read_image(file) else { return Ok(None) };
     let (width, height) = picture.dimensions();
     let (filter, format) = match kind {
         Kind::Photograph => (imageops::FilterType::Triangle, ImageFormat::Jpeg),

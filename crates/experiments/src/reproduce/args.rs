@@ -3,6 +3,8 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use anyhow::ensure;
+use clap::value_parser;
 use run_record::Sweep;
 
 use super::{Launcher, Request};
@@ -12,6 +14,11 @@ use crate::outputs::Overwrite;
 use crate::plan::{Settings, Stale};
 use crate::report::Photographs;
 use crate::slurm;
+
+/// The most processes at once on one machine.
+const JOBS: usize = 256;
+
+const YEAR_S: u64 = 365 * 24 * 3600;
 
 /// Run the cells of a sweep that have no record yet, then print and write its table.
 #[derive(Debug, Clone, clap::Args)]
@@ -35,7 +42,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     features: Option<PathBuf>,
     /// The most that the features of one split may take in files.
-    #[arg(long, value_name = "GIB", default_value_t = 50)]
+    #[arg(long, value_name = "GIB", default_value_t = 50, value_parser = value_parser!(u64).range(..=1 << 20))]
     features_limit: u64,
     /// Only these arms, separated by commas.
     #[arg(long, value_delimiter = ',')]
@@ -52,7 +59,7 @@ pub struct Args {
     #[command(flatten)]
     in_the_way: Overwrite,
     /// Seconds from one state of training on disk to the next.
-    #[arg(long, value_name = "SECONDS", default_value_t = Settings::default().state_every_s)]
+    #[arg(long, value_name = "SECONDS", default_value_t = Settings::default().state_every_s, value_parser = value_parser!(u64).range(..=YEAR_S))]
     state_every: u64,
     /// Cells that are run at once: here one by default, each by a process of its own with its share
     /// of the threads; under Slurm as many as there is room for.
@@ -98,7 +105,7 @@ impl Args {
     ///
     /// # Errors
     ///
-    /// A sweep that cannot be read.
+    /// A sweep that cannot be read, or more processes than a machine takes.
     pub fn request(self) -> anyhow::Result<Request> {
         let Self { sweep: origin, out_dir, data_root, weights, command, slurm, jobs, .. } = self;
         let limit_bytes = self.features_limit.saturating_mul(1 << 30);
@@ -111,6 +118,9 @@ impl Args {
             device: self.on.device,
             features: self.features.map(|path| FeatureFolder { path, limit_bytes }),
         };
+        if let (Name::Local, Some(jobs)) = (self.launcher, jobs) {
+            ensure!(jobs.get() <= JOBS, "--jobs {jobs}: expected 1 to {JOBS} processes here");
+        }
         let launcher = match self.launcher {
             Name::Local => Launcher::Local(jobs.unwrap_or(NonZeroUsize::MIN)),
             Name::Slurm => Launcher::Slurm(slurm::Jobs { at_once: jobs, options: slurm }),

@@ -9,6 +9,7 @@ mod identity;
 #[cfg(target_os = "linux")]
 mod jobs;
 mod kill;
+mod limits;
 #[cfg(unix)]
 mod outputs;
 #[cfg(target_os = "linux")]
@@ -17,4 +18,5 @@ mod runs;
 mod sizes;
 mod slurm;
 mod starts;
+mod streams;
 mod tiny;

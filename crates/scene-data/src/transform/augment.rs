@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::transform::planes::{Canvas, View, write_planes};
 use crate::transform::resample::{Window, window_of_image, window_of_labels};
 use crate::transform::{IMAGENET_MEAN, IMAGENET_STD, JitterConfig};
-use crate::{Error, IGNORE, LabelMap, Sample};
+use crate::{Error, IGNORE, LabelMap, MAX_PIXELS, Sample};
 
 /// How often a crop is drawn anew that shows too much of one class.
 const TRIES: usize = 10;
@@ -120,6 +120,16 @@ impl AugmentConfig {
         let factor = low + (high - low) * rng.random::<f64>();
         let full = self.full_size(source, factor);
         let canvas = if self.crop_px == [0, 0] { full } else { self.crop_px };
+        if canvas[0].saturating_mul(canvas[1]) as u64 > MAX_PIXELS {
+            let [width, height] = canvas;
+            let expected = format!(
+                "images of at most {MAX_PIXELS} pixels, {} becomes one of {width}×{height}; crops \
+                 (crop_px) or smaller factors",
+                sample.id
+            );
+            let (config, value) = ("augment", format!("{:?}", self.scale));
+            return Err(Error::Config { config, field: "scale", value, expected });
+        }
         let size: [usize; 2] = std::array::from_fn(|axis| canvas[axis].min(full[axis]));
         let mut draw = || {
             let from = std::array::from_fn(|axis| rng.random_range(0..=full[axis] - size[axis]));
