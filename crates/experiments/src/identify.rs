@@ -173,9 +173,8 @@ fn renew(
     if from.is_file() {
         let to = checkpoint::file(out_dir, &record.cell.file_stem());
         let folder = to.parent().context("a checkpoint has a folder")?;
-        std::fs::create_dir_all(folder)
-            .and_then(|()| std::fs::copy(&from, &to))
-            .with_context(|| format!("copying {} to {}", from.display(), to.display()))?;
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        whole_files::copy(&from, &to)?;
     }
     Ok(written)
 }
