@@ -279,7 +279,14 @@ fn set_stale_aside(plan: &Plan, finished: &mut BTreeMap<String, Record>) -> anyh
     let (folder, kept) = (plan.records(), plan.out_dir.join("stale"));
     for (stem, record) in finished.iter().filter(|(_, record)| is_stale(record, &now)) {
         let revision: String = record.provenance.revision.chars().take(8).collect();
-        let (from, to) = (format!("{stem}.json"), format!("{stem}-{revision}.json"));
+        let from = format!("{stem}.json");
+        // An earlier one of that revision, with other dependencies, stays.
+        let mut names = (1..).map(|nth| match nth {
+            1 => format!("{stem}-{revision}.json"),
+            _ => format!("{stem}-{revision}-{nth}.json"),
+        });
+        let free = names.find(|name| !kept.join(name).exists());
+        let to = free.context("a name that is not taken")?;
         std::fs::create_dir_all(&kept)
             .and_then(|()| std::fs::rename(folder.join(&from), kept.join(&to)))
             .with_context(|| format!("moving {from} to {}", kept.display()))?;
