@@ -47,6 +47,8 @@ pub fn outdated_parameter(name: &str) -> Option<&'static str> {
     (last == Some(OLD_COUPLING)).then_some(OLD_COUPLING_REASON)
 }
 
+const COUPLING: &str = "long_from_short";
+
 /// The coupling of the versions in which the short-term state read the long-term one.
 const OLD_COUPLING: &str = "coupling";
 const OLD_COUPLING_REASON: &str = "of an earlier version, in which the short-term state reads the \
@@ -120,7 +122,8 @@ impl Recurrent {
             }
             RecurrentWeight::Orthogonal => Self::Orthogonal { skew: skew(d)?, keys: keys()? },
             RecurrentWeight::Both => {
-                if vb.contains_tensor(OLD_COUPLING) {
+                // Where values are made and not read, every name is there.
+                if vb.contains_tensor(OLD_COUPLING) && !vb.contains_tensor(COUPLING) {
                     let name = format!("{}.{OLD_COUPLING}", vb.prefix());
                     return Err(Error::Outdated { name, reason: OLD_COUPLING_REASON });
                 }
@@ -128,7 +131,7 @@ impl Recurrent {
                 let of = |rows: usize, name: &str| {
                     vb.get_with_hints((4, rows, d - l), name, normal(root(d)))
                 };
-                let (coupling, short) = (of(l, "long_from_short")?, of(d - l, "weight")?);
+                let (coupling, short) = (of(l, COUPLING)?, of(d - l, "weight")?);
                 Self::Both { skew: skew(l)?, coupling, short, keys: keys()? }
             }
         })

@@ -9,6 +9,10 @@ use dense_rnn::{Aggregation, Cell, DenseRnnConfig, Graph, RecurrentWeight};
 use dense_rnn::{cayley, eigenvalue_normalised, outdated_parameter, spectral_radii};
 use testkit::{assert_close, fill, tensor};
 
+fn flat(t: &Tensor) -> Vec<f64> {
+    t.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
 /// A layer of two states of two channels each, its parameters by name.
 struct TwoStates {
     config: DenseRnnConfig,
@@ -128,7 +132,7 @@ fn the_long_term_state_reads_the_short_term_one_and_not_the_other_way_round() {
 #[test]
 fn the_coupling_leaves_the_spectral_radius_alone() {
     let features = tensor(52, &[1, 2, 30, 30]).to_dtype(DType::F32).unwrap();
-    for scale in [0.0, 1.0, 20.0] {
+    for scale in [0.0_f64, 1.0, 20.0] {
         let mut two = TwoStates::filled(2, 3);
         let coupling = (two.all["recurrent.long_from_short"].as_tensor() * scale).unwrap();
         let skew = cayley(&two.all["recurrent.skew"], TwoStates::L / 2).unwrap();

@@ -211,8 +211,9 @@ mod tests {
             json!({ "cell": scan("dense", json!("mean")), "activation": "tanh" }),
         ];
         for aggregation in aggregations {
-            contexts
-                .extend(graphs.map(|graph| json!({ "cell": scan(graph, aggregation.clone()) })));
+            // A sum over the dense graph needs a bounded weight.
+            let fit = graphs.iter().filter(|graph| aggregation != "sum" || **graph != "dense");
+            contexts.extend(fit.map(|graph| json!({ "cell": scan(graph, aggregation.clone()) })));
         }
         contexts.extend(scores.map(quadrant));
         for kind in ["eigenvalue-normalised", "orthogonal", "both"] {
@@ -226,8 +227,9 @@ mod tests {
         models.push(weighed);
         let labels = Tensor::zeros((1, 33, 35), candle_core::DType::U8, &Device::Cpu).unwrap();
         for model in &models {
-            let (parser, _) = Parser::build(model, 3, 1, None, &Device::Cpu).unwrap();
             for at in [0, 17 * 35 + 18, 33 * 35 - 1] {
+                // Anew each time: training leaves NaN in the running statistics.
+                let (parser, _) = Parser::build(model, 3, 1, None, &Device::Cpu).unwrap();
                 let mut values: Vec<f32> =
                     (0..3 * 33 * 35).map(|at| (at as f32 * 0.37).sin()).collect();
                 values[at] = f32::NAN;

@@ -95,7 +95,9 @@ mod tests {
             file(&format!("running/{stem}/step-000000001.safetensors"));
             file(&format!("locks/{stem}"));
         }
-        ["done", "held"].map(|stem| file(&format!("cells/{stem}.json")));
+        for stem in ["done", "held"] {
+            file(&format!("cells/{stem}.json"));
+        }
         let left = [".plan.999999999.tmp", "cells/.done.999999999.tmp", "pictures/a/.x.7.tmp"];
         let left = left.map(file);
         file("running/done/step.part/whole");

@@ -74,8 +74,8 @@ fn winograd_in_single_precision_costs_the_stated_digits() {
         }
         println!("{c} to {k}, dilation {dilation}: {worst:.9?}, direct {direct:.9?}");
     }
-    assert!(worst.iter().all(|&error| error <= 8e-6), "{worst:?}");
-    assert!(direct.iter().all(|&error| error <= 8e-6), "{direct:?}");
+    assert!(worst.iter().all(|&error| error <= 1e-5), "{worst:?}");
+    assert!(direct.iter().all(|&error| error <= 1e-6), "{direct:?}");
 }
 
 /// In a tile of Winograd's transforms, what is not finite may reach outputs beside those whose

@@ -108,7 +108,13 @@ impl SceneDataset for OnDisk {
         let pair = self.pair(index)?;
         // Labels are those of the sample as it is seen; MATLAB's files have no head that says so.
         let is_picture = pair.labels.extension().is_some_and(|e| e.eq_ignore_ascii_case("png"));
-        image_size(if is_picture { &pair.labels } else { &pair.image })
+        if !is_picture {
+            return image_size(&pair.image);
+        }
+        image_size(&pair.labels).map_err(|error| match error {
+            Error::Image { file, source } => Error::Png { file, message: source.to_string() },
+            other => other,
+        })
     }
 
     fn left_out(&self) -> Option<String> {

@@ -63,7 +63,13 @@ impl ModelConfig {
         if let Some(radius) = self.context.recurrent_radius {
             within("model.context.recurrent_radius", radius, 0.0..=1000.0)?;
         }
-        within("model.adapter_channels", self.adapter_channels, CHANNELS)?;
+        for (name, channels) in [
+            ("model.context.hidden_channels", self.context.hidden_channels),
+            ("model.context.attention_channels", self.context.attention_channels),
+            ("model.adapter_channels", self.adapter_channels),
+        ] {
+            within(name, channels, CHANNELS)?;
+        }
         within("model.context_stride", self.context_stride, STRIDES)?;
         if self.skip_stride > 0 {
             within("model.skip_channels", self.skip_channels, CHANNELS)?;

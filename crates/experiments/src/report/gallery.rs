@@ -45,7 +45,8 @@ pub(super) fn gallery(report: &Report<'_>) -> anyhow::Result<Option<Markup>> {
             parts.extend(rows);
         }
     }
-    let lost: Vec<String> = PicturedSet::all(report).iter().flat_map(PicturedSet::lost).collect();
+    let lost: Vec<String> =
+        PicturedSet::all(report).iter().flat_map(|set| set.lost(report.photographs)).collect();
     if !lost.is_empty() {
         parts.push(html! {
             p { "Pictures that cannot be shown:" }

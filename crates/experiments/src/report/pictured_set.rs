@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use run_record::Record;
 
-use super::Report;
+use super::{Photographs, Report};
 use crate::compare::Arm;
 use crate::config::CellConfig;
 use crate::pictures;
@@ -58,8 +58,9 @@ impl<'a> PicturedSet<'a> {
     }
 
     /// A line for each picture that its cells drew and that cannot be shown any more; none where there
-    /// are no pictures at all, since records may be reported without.
-    pub(super) fn lost(&self) -> Vec<String> {
+    /// are no pictures at all, since records may be reported without, and none for photographs where
+    /// these are left out.
+    pub(super) fn lost(&self, photographs: Photographs) -> Vec<String> {
         if !self.folder.is_dir() {
             return Vec::new();
         }
@@ -71,7 +72,12 @@ impl<'a> PicturedSet<'a> {
             };
             Some(format!("{}: {why}", file.display()))
         };
-        self.drawn().into_iter().filter_map(line).collect()
+        let is_wanted = |file: &PathBuf| {
+            let is_photograph =
+                file.starts_with("attention") || file.to_string_lossy().ends_with("-image.png");
+            photographs == Photographs::Shown || !is_photograph
+        };
+        self.drawn().into_iter().filter(is_wanted).filter_map(line).collect()
     }
 
     /// The test images that are shown.

@@ -64,7 +64,7 @@ fn shown_images(report: &Report<'_>) -> String {
         let labels = "Test images; black is not labelled.";
         text = format!("## What the arms see\n\n{labels}\n\n{text}\n");
     }
-    for line in sets.iter().flat_map(PicturedSet::lost) {
+    for line in sets.iter().flat_map(|set| set.lost(report.photographs)) {
         let _ = writeln!(text, "- cannot be shown: {}\n", table::escaped(&line));
     }
     if report.photographs == Photographs::Shown {

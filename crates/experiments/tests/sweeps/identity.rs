@@ -192,7 +192,9 @@ fn classes_that_do_not_fit_are_listed() {
         for command in ["eval", "verify"] {
             let message = refused(&run(dir, &[command, file, "--data-root", "a"]));
             assert!(message.contains(want), "{command}: {message}");
-            assert_eq!(message.lines().count(), 1, "{message}");
+            // After the line that says where the network runs.
+            assert_eq!(message.lines().filter(|line| line.contains(want)).count(), 1, "{message}");
+            assert_eq!(message.lines().count(), 2, "{message}");
         }
         fs::write(dir.join("a/dataset.toml"), &description).unwrap();
     }
