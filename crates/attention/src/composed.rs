@@ -110,6 +110,7 @@ pub fn masked_softmax(z: &Tensor, mask: &Tensor) -> candle_core::Result<Tensor> 
 pub fn weighted_sum(shares: &Tensor, values: &Tensor) -> candle_core::Result<Tensor> {
     let (seen, found) = (shares.detach(), values.detach());
     // x − x is 0 or NaN.
+    #[expect(clippy::eq_op, reason = "what is not finite differs from itself")]
     let is_finite = (&found - &found)?.eq(0.0)?;
     let finite = is_finite.where_cond(values, &values.zeros_like()?)?;
     let others = (1.0 - is_finite.to_dtype(values.dtype())?)?;

@@ -15,7 +15,7 @@ const VARIABLES: [&str; 3] = ["RAYON_NUM_THREADS", "RAYON_RS_NUM_CPUS", "CANDLE_
 ///
 /// # Errors
 ///
-/// A variable of threads that is no number, or more than [`MOST`]: the libraries that read them
+/// A variable of threads that is no number, or more than 1024: the libraries that read them
 /// would pass over the one without a word, and try to start the other.
 pub fn asked() -> anyhow::Result<usize> {
     for name in VARIABLES {

@@ -1,4 +1,5 @@
 //! Photographs as cameras, phones and bad disks leave them.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 

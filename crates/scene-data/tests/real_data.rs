@@ -1,4 +1,6 @@
 //! The genuine sets, where a checkout has them beside it.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::print_stderr, reason = "a test says what it skips")]
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

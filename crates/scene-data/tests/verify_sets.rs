@@ -1,5 +1,6 @@
 //! What makes a score mean nothing though every file is sound: splits that share images, splits and
 //! classes without labels, lists that cannot be read.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 
@@ -39,7 +40,7 @@ fn folder(ignore: &str, train: &[u8], val: &[u8]) -> TempDir {
         fs::create_dir_all(at("labels")).unwrap();
         for nth in 0..2u8 {
             let name = format!("{split}{nth}.png");
-            let bytes: Vec<u8> = (0..64).map(|at| at ^ nth ^ split.len() as u8 * 40).collect();
+            let bytes: Vec<u8> = (0..64).map(|at| at ^ nth ^ (split.len() as u8 * 40)).collect();
             fs::write(at("images").join(&name), png(8, 8, gray, eight, &bytes)).unwrap();
             let labels: Vec<u8> = values.iter().copied().cycle().take(64).collect();
             fs::write(at("labels").join(&name), png(8, 8, gray, eight, &labels)).unwrap();

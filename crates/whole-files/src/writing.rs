@@ -26,11 +26,11 @@ pub fn write(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     write_with(path, |out| out.write_all(bytes))
 }
 
-/// Writes a file piece by piece, in place of one that is there; see [`write`].
+/// Writes a file piece by piece, in place of one that is there; see [`write()`].
 ///
 /// # Errors
 ///
-/// Those of [`write`], and what `fill` reports.
+/// Those of [`write()`], and what `fill` reports.
 pub fn write_with(
     path: impl AsRef<Path>,
     fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
@@ -43,7 +43,7 @@ pub fn write_with(
 ///
 /// # Errors
 ///
-/// Those of [`write`]; where there is a file of that name, its kind is
+/// Those of [`write()`]; where there is a file of that name, its kind is
 /// [`ErrorKind::AlreadyExists`] and the file is left alone.
 pub fn write_new(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     let path = path.as_ref();
@@ -54,7 +54,7 @@ pub fn write_new(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
 ///
 /// # Errors
 ///
-/// Those of [`open`] and [`write`].
+/// Those of [`open`] and [`write()`].
 pub fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
     let (from, to) = (from.as_ref(), to.as_ref());
     let mut source = open(from)?;

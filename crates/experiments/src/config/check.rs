@@ -31,7 +31,7 @@ const RATES: RangeInclusive<f64> = 0.0..=1e38;
 impl CellConfig {
     pub(super) fn check(&self) -> anyhow::Result<()> {
         let Self { dataset, fingerprints, model, training, evaluation, .. } = self;
-        for name in fingerprints.keys().filter(|name| !INPUTS.contains(&name.as_str())) {
+        if let Some(name) = fingerprints.keys().find(|name| !INPUTS.contains(&name.as_str())) {
             let known = INPUTS.map(|name| format!("`{name}`")).join(", ");
             let wrong = format!("fingerprints: unknown field `{name}`, expected one of {known}");
             bail!(run_record::with_nearest(&wrong));
@@ -71,9 +71,8 @@ impl ModelConfig {
             within(name, channels, CHANNELS)?;
         }
         within("model.context_stride", self.context_stride, STRIDES)?;
-        if self.skip_stride > 0 {
-            within("model.skip_channels", self.skip_channels, CHANNELS)?;
-        }
+        let least = usize::from(self.skip_stride > 0);
+        within("model.skip_channels", self.skip_channels, least..=*CHANNELS.end())?;
         ensure!(
             self.skip_stride < self.context_stride,
             "model.skip_stride = {}: expected less than model.context_stride = {}, or 0",

@@ -186,7 +186,8 @@ fn within(dir: &Path, blocks: u32, args: &[&str]) -> Output {
 fn a_picture_that_cannot_be_written_is_an_error_that_names_it() {
     let dir = folder(1);
     let record = trained(dir.path(), &[]);
-    let noise = |x: u32, y: u32| Rgb([(x * y * 7 % 251) as u8, (x * 31 ^ y * 17) as u8, y as u8]);
+    let noise =
+        |x: u32, y: u32| Rgb([(x * y * 7 % 251) as u8, ((x * 31) ^ (y * 17)) as u8, y as u8]);
     RgbImage::from_fn(200, 200, noise).save(dir.path().join("noise.png")).unwrap();
     let predict = ["predict", &record, "noise.png", "--out-dir", "seen"];
     let message = refused(&within(dir.path(), 64, &predict));
