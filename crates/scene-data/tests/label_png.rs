@@ -104,5 +104,6 @@ fn what_is_no_png_says_so() {
     let message = read(b"GIF89a, or a page that says 404").unwrap_err().to_string();
     assert!(message.contains("not a readable PNG"), "{message}");
     let missing = read_label_png(&PathBuf::from("no/such/labels.png")).unwrap_err();
-    assert!(matches!(missing, Error::Io { .. }), "{missing}");
+    assert!(matches!(missing, Error::File(_)), "{missing}");
+    assert!(missing.to_string().starts_with("no/such/labels.png: "), "{missing}");
 }
