@@ -110,7 +110,9 @@ mod tests {
     /// What a network gives for images, and in training its loss and the gradients of all that it
     /// learns.
     fn all(model: &ModelConfig, phase: Phase) -> Vec<(String, Vec<f32>)> {
-        let (parser, parameters) = Parser::build(model, 3, 1, None, &Device::Cpu).unwrap();
+        // With weights of other seeds some unit of a deep network lies so near the bend of its ReLU
+        // that rounding moves it over, which shows in the first layers' gradients.
+        let (parser, parameters) = Parser::build(model, 3, 3, None, &Device::Cpu).unwrap();
         let values = (0..2 * 3 * 33 * 35).map(|at| (at as f32 * 0.37).sin()).collect();
         let pixels = Tensor::from_vec(values, (2, 3, 33, 35), &Device::Cpu).unwrap();
         let labels = (0..2 * 33 * 35).map(|at| (at / 7 % 3) as u8).collect();
