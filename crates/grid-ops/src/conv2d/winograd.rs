@@ -12,7 +12,7 @@
 //! Error. In `f32` the transforms cost a digit. Measured against `f64` with inputs, weights and
 //! gradients drawn from (-1, 1), on layers of 16 to 512 channels (`tests/winograd.rs`): outputs and
 //! both gradients are off by up to 5e-6 to 8e-6 of the largest of them, where direct sums are off by
-//! 2e-7 to 7e-7 and PyTorch's by 3e-7. Relative to the sum of the absolute products behind each,
+//! 2e-7 to 7e-7. Relative to the sum of the absolute products behind each,
 //! outputs and input gradients are off by at most 3e-6, weight gradients by at most 2e-6. Tests hold
 //! these bounds.
 //!
